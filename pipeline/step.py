@@ -1,0 +1,165 @@
+"""Source, Annotator, Filter, Gather: a step is its own configuration.
+
+A step is a frozen pydantic model, so a typo in the TOML is a readable error that names the allowed fields.
+Its fingerprint covers module, version, settings and needed models: what is done under a fingerprint is skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+
+class StepError(Exception):
+    """A step cannot be loaded or configured; the message says what to change."""
+
+
+class Step(BaseModel):
+    """What all steps share: settings, version, fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: ClassVar[int] = 1
+    """Raised whenever the same settings would give another result."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Models that the flow loads and hands in, e.g. ("image_tokenizer",)."""
+    unfingerprinted: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say where or how fast, and cannot change a result."""
+
+    @classmethod
+    def module(cls) -> str:
+        """Where the step lives below `pipeline`: "filters.aspect_ratio"."""
+        return cls.__module__.removeprefix("pipeline.")
+
+    @classmethod
+    def name(cls) -> str:
+        return cls.module().rsplit(".", 1)[-1]
+
+    def fingerprint(self, models: Mapping[str, str] | None = None) -> str:
+        """sha256 of (module, version, settings, hash of each needed model), hex, first 32."""
+        settings = self.model_dump(mode="json", exclude=set(self.unfingerprinted))
+        needed = {name: (models or {})[name] for name in self.needs}
+        return digest([self.module(), self.version, settings, needed])
+
+
+class Annotator(Step, ABC):
+    """Returns new columns for the rows that it is given, in a narrow table of its own name."""
+
+    key: ClassVar[str] = "sample_id"
+    """"image_id" annotates each picture once, "sample_id" each row."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Columns of `samples`, `images` ("image", "width" …) or signals ("perceptual_hash.flat")."""
+    columns: ClassVar[pa.Schema]
+    """What it adds, without the key."""
+
+    @classmethod
+    def table(cls) -> str:
+        """Where its columns are stored."""
+        return cls.name()
+
+    @abstractmethod
+    def annotate(self, rows: pa.Table, models: Mapping[str, Any]) -> pa.Table:
+        """Maps n rows (key and `reads`) to n rows of `columns`, in the same order."""
+
+
+class Filter(Step, ABC):
+    """Deletes nothing: says which rows to keep, and why the others go."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    reason: ClassVar[str] = ""
+    """Recorded for the rows that it drops; the step's name if empty."""
+
+    @abstractmethod
+    def keep(self, rows: pa.Table) -> pa.Array | pa.ChunkedArray:
+        """n booleans; null counts as True: a filter judges only what it can see."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A piece of a source that is read in one go; equal keys mean equal content."""
+
+    key: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    rows: int | None = None
+    """Rows if known beforehand, for progress bars."""
+
+
+RAW = pa.schema(
+    [
+        ("origin", pa.string()),  # required: stable within the source
+        ("document", pa.string()),
+        ("position", pa.int32()),
+        ("version", pa.string()),
+        ("image", pa.binary()),  # the bytes as they came, or null
+        ("prompt", pa.string()),
+        ("text", pa.binary()),  # as it came: perhaps not UTF-8
+        ("lang", pa.string()),
+        ("task", pa.string()),
+        ("label", pa.string()),
+        ("url", pa.string()),
+        ("page_url", pa.string()),
+        ("licence", pa.string()),
+        ("author", pa.string()),
+        ("consent", pa.string()),
+        ("error", pa.string()),  # the source's own reason to drop the row: "missing_file", "http_404"
+        ("detail", pa.string()),
+    ]
+)
+"""What a source yields; a missing column is null."""
+
+
+class Source(Step, ABC):
+    """Yields shards, and reads one."""
+
+    unfingerprinted: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def shards(self, known: pa.Table) -> Iterable[Shard]:
+        """Lists what there is. `known` (origin, version) holds what was ingested under this source's name,
+        for sources that must group only what is new; others may ignore it: a shard whose key is committed is skipped."""
+
+    @abstractmethod
+    def read(self, shard: Shard) -> Iterator[pa.RecordBatch | pa.Table]:
+        """The shard's rows in the columns of RAW; unreadable rows too, with their `error`."""
+
+
+def digest(value: Any) -> str:
+    """sha256 of canonical JSON, hex, first 32."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def load(use: str, kind: type[Step]) -> type[Step]:
+    """The one Step in `pipeline.<use>`, or in a module of the user's own if `use` names it in full.
+
+    Raises:
+        StepError: no such module, or not exactly one step of that kind in it.
+    """
+    for path in (f"pipeline.{use}", use):
+        try:
+            module = importlib.import_module(path)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is None or not path.startswith(error.name):
+                raise
+    else:
+        raise StepError(f'use = "{use}": no such module, neither pipeline.{use} nor {use}')
+    steps = [
+        thing
+        for thing in vars(module).values()
+        if inspect.isclass(thing) and issubclass(thing, kind) and thing.__module__ == module.__name__
+        and not inspect.isabstract(thing)
+    ]
+    if len(steps) != 1:
+        names = ", ".join(step.__name__ for step in steps) or "none"
+        raise StepError(f'use = "{use}": expected one {kind.__name__} in {module.__name__}, found {names}')
+    return steps[0]
