@@ -13,10 +13,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class StepError(Exception):
@@ -81,6 +84,32 @@ class Filter(Step, ABC):
     @abstractmethod
     def keep(self, rows: pa.Table) -> pa.Array | pa.ChunkedArray:
         """n booleans; null counts as True: a filter judges only what it can see."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a gather found: a decision on every candidate, and rows to append to other tables."""
+
+    decisions: pa.Table
+    """sample_id, kept, reason, detail: one row per candidate, ordered by sample_id."""
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    """New rows by table name, e.g. of `groups`."""
+
+
+class Gather(Step, ABC):
+    """Asks one question of the whole corpus: which pictures are copies, which rows are contaminated.
+
+    It sees the store's tables as views, and two more that the engine makes for it:
+    `candidates(sample_id)`, the rows that passed all earlier stages and await its decision, and
+    `incumbents(sample_id)`, the rows that it kept earlier under the same policy. Those stay kept.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Tables of annotators, or of gathers, that must be there: ("perceptual_hash",)."""
+
+    @abstractmethod
+    def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
+        """Decides on every row of `candidates`; may make temporary tables, and nothing lasting."""
 
 
 @dataclass(frozen=True)
