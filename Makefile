@@ -1,0 +1,48 @@
+# Everything a person or CI runs. The first target that needs it makes .venv and installs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+export DO_NOT_TRACK = 1
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+
+.PHONY: help setup demo demo-full test test-slow torture lint bench up clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP) ## make .venv and install
+
+demo: setup ## the whole main job on the demo corpus: ingest, train, evaluate, report (15 minutes)
+	$(BIN)/millrace demo
+
+demo-full: setup ## the same with an hour's training
+	$(BIN)/millrace demo --full
+
+test: setup ## the tests that every change must pass (15 minutes at most)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## kills, servers, browsers, whole runs
+	$(BIN)/python -m pytest -m slow
+
+torture: setup ## the full counts of kills
+	MILLRACE_TORTURE=20 $(BIN)/python -m pytest -m slow -k "kill or killed"
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## every benchmark, each against its named peer
+	$(BIN)/python -m benchmarks all
+
+up: setup ## the Prefect server with every deployment
+	$(BIN)/millrace up
+
+clean: ## remove what make made, the store of your own data excepted
+	rm -rf $(VENV) .bench .prefect demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

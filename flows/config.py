@@ -1,0 +1,201 @@
+"""The whole `millrace.toml` as one pydantic model: a typo is an error that names the line's place and what is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.config import ImageTokenizerConfig, ModelConfig, TrainConfig
+from pipeline.splits import Splits
+from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, load
+from storage.media import Limits
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the setting and what it allows."""
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreConfig(Settings):
+    """Where the tables live."""
+
+    path: str = Field("store", description="Folder of the store; relative to the configuration file.")
+
+
+class SourceConfig(BaseModel):
+    """A named source: `use` picks the module, `name` enters every sample id, the rest are its own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    use: str = Field(description='Module below pipeline, e.g. "sources.folder".')
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Stable name of the source.")
+    held_out: bool = Field(False, description="An evaluation set: never trained on, and guarded against leaks.")
+
+
+class StepConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    use: str = Field(description='Module below pipeline, e.g. "filters.aspect_ratio".')
+
+
+class LicenceConfig(Settings):
+    """Which licences may enter a snapshot."""
+
+    allow: list[str] | None = Field(None, description="SPDX ids; leave out to allow all.")
+
+
+class TextTokenizerConfig(Settings):
+    """The byte-level BPE."""
+
+    vocab_size: int = Field(2048, ge=300, le=200_000, description="Entries, special tokens included.")
+    max_texts: int = Field(200_000, ge=1, description="Texts that it is fitted on, drawn by hash.")
+
+
+class TokensConfig(Settings):
+    text: TextTokenizerConfig = TextTokenizerConfig()
+    image: ImageTokenizerConfig = ImageTokenizerConfig()
+
+
+class EvaluateConfig(Settings):
+    """What is measured on the held-out rows."""
+
+    max_items: int = Field(500, ge=1, description="Items per task and source, drawn by hash.")
+    split: Literal["validation", "test"] = "test"
+    pictures: int = Field(16, ge=0, description="Pictures drawn from held-out captions for the report.")
+    guidance: float = Field(2.0, ge=1.0, description="Classifier-free guidance when drawing.")
+
+
+class RunConfig(Settings):
+    """How the work is spread over this machine."""
+
+    runner: Literal["threads", "processes"] = "threads"
+    workers: int = Field(2, ge=1, le=256, description="Tasks at once.")
+    memory_limit: str = Field("2GB", description="DuckDB's share of memory; it spills beyond.")
+
+
+class Config(Settings):
+    """Everything that a run reads."""
+
+    store: StoreConfig = StoreConfig()
+    run: RunConfig = RunConfig()
+    media: Limits = Limits()
+    sources: tuple[SourceConfig, ...] = ()
+    annotators: tuple[StepConfig, ...] = ()
+    filters: tuple[StepConfig, ...] = ()
+    gathers: tuple[StepConfig, ...] = ()
+    splits: Splits = Splits()
+    licences: LicenceConfig = LicenceConfig()
+    tokens: TokensConfig = TokensConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @cached_property
+    def source_steps(self) -> dict[str, Source]:
+        return {s.name: _step(s, Source, f"sources.{s.name}", {"use", "name", "held_out"}) for s in self.sources}
+
+    @cached_property
+    def annotator_steps(self) -> list[Annotator]:
+        return [_step(s, Annotator, s.use, {"use"}) for s in self.annotators]
+
+    @cached_property
+    def filter_steps(self) -> list[Filter]:
+        return [_step(s, Filter, s.use, {"use"}) for s in self.filters]
+
+    @cached_property
+    def gather_steps(self) -> list[Gather]:
+        return [_step(s, Gather, s.use, {"use"}) for s in self.gathers]
+
+
+def _step(settings: BaseModel, kind: type, place: str, own: set[str]) -> Any:
+    try:
+        cls = load(settings.use, kind)  # type: ignore[attr-defined]
+    except StepError as error:
+        raise ConfigError(f"[{place}] {error}") from error
+    try:
+        return cls(**{k: v for k, v in (settings.model_extra or {}).items() if k not in own})
+    except ValidationError as error:
+        raise ConfigError(explain(error, cls, place)) from error
+
+
+def explain(error: ValidationError, cls: type[BaseModel], place: str = "") -> str:
+    """Says in a line per mistake where it is and, for an unknown field, which ones there are."""
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            allowed = ", ".join(_fields_at(cls, item["loc"][:-1])) or "none"
+            lines.append(f"{_in(place)}unknown setting `{where}`; allowed here: {allowed}")
+        else:
+            lines.append(f"{_in(place)}`{where}`: {item['msg']}")
+    return "\n".join(lines)
+
+
+def _in(place: str) -> str:
+    return f"[{place}] " if place else ""
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    for part in loc:
+        info = cls.model_fields.get(part) if isinstance(part, str) else None
+        annotation = info.annotation if info else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            cls = annotation
+    return sorted(cls.model_fields)
+
+
+def read(path: str | Path) -> Config:
+    """Reads a TOML file; paths inside it are taken relative to it.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a setting that is unknown or out of range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration at {path}; write one (see examples/) or name it with --config")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    config = parse(resolve(raw, path.resolve().parent), str(path))
+    _ = (config.source_steps, config.annotator_steps, config.filter_steps, config.gather_steps)
+    return config
+
+
+def parse(raw: dict[str, Any], origin: str = "configuration") -> Config:
+    try:
+        config = Config(**raw)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explain(error, Config)}") from error
+    names = [s.name for s in config.sources]
+    if doubled := {n for n in names if names.count(n) > 1}:
+        raise ConfigError(f"{origin}: source names must differ; used twice: {', '.join(sorted(doubled))}")
+    return config
+
+
+def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Makes the store's and the sources' relative paths absolute; sample ids never hold them."""
+    raw = dict(raw)
+    if "store" in raw or base:
+        store = dict(raw.get("store", {}))
+        store["path"] = _absolute(store.get("path", "store"), base)
+        raw["store"] = store
+    raw["sources"] = [
+        {k: _absolute(v, base) if k in ("path", "root") and isinstance(v, str) else v for k, v in s.items()}
+        for s in raw.get("sources", [])
+    ]
+    return raw
+
+
+def _absolute(path: str, base: Path) -> str:
+    return path if "://" in path else str((base / Path(path).expanduser()).resolve())
+
+
+__all__ = ["Config", "ConfigError", "Step", "explain", "parse", "read"]

@@ -1,0 +1,176 @@
+"""One shard of a source into rows: sample ids, decoded and re-encoded pictures, cleaned text, first decisions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from pipeline.step import RAW, Shard, Source, digest
+from pipeline.text import clean
+from storage import media, tables
+from storage.media import Limits, MediaError
+
+STAGE = "collect"
+VERSION = 1
+"""Raised whenever the same shard would give other rows."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source with what the configuration says of it."""
+
+    name: str
+    source: Source
+    held_out: bool = False
+
+
+def policy(limits: Limits) -> str:
+    """Fingerprint of all that decides here."""
+    return digest(["collect", VERSION, limits.model_dump(mode="json")])
+
+
+def part_key(origin: Origin, shard: Shard, limits: Limits) -> str:
+    """Key of the part that holds a shard: its content, the source's settings and the limits."""
+    return digest([origin.name, origin.held_out, origin.source.fingerprint(), policy(limits), shard.key])
+
+
+def sample_id(source: str, origin: str, position: int) -> str:
+    """blake2b-128 of (source name, origin, position): the same wherever the store lies."""
+    text = f"{source}\0{origin}\0{position}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def collect(origin: Origin, shard: Shard, limits: Limits) -> dict[str, pa.Table]:
+    """Reads a shard into the rows of `images`, `samples` and `decisions`.
+
+    Raw bytes live no longer than their batch, so memory is bounded by the batch and the *stored* pictures.
+    """
+    made: dict[str, list[dict]] = {"images": [], "samples": [], "decisions": []}
+    attempts: list[pa.Table] = []
+    pictures: dict[str, dict] = {}
+    decoded: dict[bytes, media.Picture | MediaError] = {}
+    decided_by, now = policy(limits), datetime.now(UTC)
+    for batch in origin.source.read(shard):
+        decoded.clear()
+        for raw in _rows(batch):
+            picture, reason, detail = _picture(raw, limits, decoded)
+            if picture is not None:
+                pictures.setdefault(picture.image_id, _image_row(picture))
+            text, text_reason = clean(raw["text"])
+            reason = reason or text_reason or _nothing(picture, text)
+            row = _sample_row(origin, raw, picture, text, now)
+            made["samples"].append(row)
+            made["decisions"].append(
+                {
+                    "sample_id": row["sample_id"],
+                    "source": origin.name,
+                    "stage": STAGE,
+                    "kept": reason is None,
+                    "reason": reason,
+                    "detail": detail,
+                    "policy": decided_by,
+                }
+            )
+    made["images"] = list(pictures.values())
+    ledger = getattr(origin.source, "attempts", None)
+    if ledger is not None and (rows := ledger(shard)) is not None:
+        attempts.append(rows)
+    out = {name: _table(name, rows) for name, rows in made.items()}
+    out["samples"], out["decisions"], _ = _unique(out["samples"], out["decisions"])
+    if attempts:
+        out["attempts"] = pa.concat_tables(attempts, promote_options="permissive")
+    return out
+
+
+def _unique(samples: pa.Table, decisions: pa.Table) -> tuple[pa.Table, pa.Table, int]:
+    """Refuses a source that gives two rows one identity: nothing would then add up."""
+    ids = samples["sample_id"]
+    distinct = len(ids.unique())
+    if distinct != len(ids):
+        raise SourceIdentityError(
+            f"{len(ids) - distinct} rows of this shard share (origin, position) with another; "
+            "give each row its own origin or position"
+        )
+    return samples, decisions, distinct
+
+
+class SourceIdentityError(Exception):
+    """Two rows of a source have the same (origin, position)."""
+
+
+def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict]:
+    if isinstance(batch, pa.RecordBatch):
+        batch = pa.Table.from_batches([batch])
+    names = set(batch.column_names)
+    columns: Iterable[list] = [
+        batch[name].to_pylist() if name in names else [None] * batch.num_rows for name in RAW.names
+    ]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(RAW.names, values, strict=True))
+
+
+def _picture(
+    raw: dict, limits: Limits, decoded: dict[bytes, media.Picture | MediaError]
+) -> tuple[media.Picture | None, str | None, str | None]:
+    """(picture, reason, detail); several rows of a batch may share one picture, which is decoded once."""
+    if raw["error"]:
+        return None, raw["error"], raw["detail"]
+    if raw["image"] is None:
+        return None, None, None
+    key = hashlib.blake2b(raw["image"], digest_size=16).digest()
+    if key not in decoded:
+        try:
+            decoded[key] = media.normalise(raw["image"], limits)
+        except MediaError as error:
+            decoded[key] = error
+    found = decoded[key]
+    if isinstance(found, MediaError):
+        return None, found.reason, found.detail
+    return found, None, None
+
+
+def _nothing(picture: media.Picture | None, text: str | None) -> str | None:
+    return "empty_row" if picture is None and not text else None
+
+
+def _image_row(picture: media.Picture) -> dict:
+    return {name: getattr(picture, name) for name in tables.TABLES["images"].schema.names if name != "part"}
+
+
+def _sample_row(
+    origin: Origin, raw: dict, picture: media.Picture | None, text: str | None, now: datetime
+) -> dict:
+    position = raw["position"] or 0
+    prompt, _ = clean(raw["prompt"].encode("utf-8", "surrogatepass") if raw["prompt"] is not None else None)
+    document = raw["document"] or raw["origin"]
+    return {
+        "sample_id": sample_id(origin.name, raw["origin"], position),
+        "document_id": sample_id(origin.name, document, -1),
+        "position": position,
+        "source": origin.name,
+        "origin": raw["origin"],
+        "version": raw["version"],
+        "url": raw["url"],
+        "page_url": raw["page_url"],
+        "image_id": picture.image_id if picture else None,
+        "prompt": prompt,
+        "text": text,
+        "text_bytes": len(raw["text"]) if raw["text"] is not None else None,
+        "lang": raw["lang"],
+        "task": raw["task"] or "caption",
+        "label": raw["label"],
+        "licence": raw["licence"],
+        "author": raw["author"],
+        "consent": raw["consent"] or "unknown",
+        "held_out": origin.held_out,
+        "fetched_at": now,
+    }
+
+
+def _table(name: str, rows: list[dict]) -> pa.Table:
+    schema = tables.TABLES[name].schema
+    return pa.Table.from_pylist(rows, schema=pa.schema([f for f in schema if f.name != "part"]))

@@ -1,0 +1,229 @@
+"""The mill's stages over a store: what is done is skipped, the rest is computed, staged, and committed once.
+
+A stage is cut into parts. `work_*` functions are pure (they read committed tables and stage a part) and run in any
+number of threads or processes; one committer then moves the staged parts into the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import collect as collecting
+from pipeline.collect import Origin
+from pipeline.step import Annotator, Filter, Gather, Shard, digest
+from storage import generations, parts, tables
+from storage.media import Limits
+from storage.store import Store
+
+BATCH_ROWS = 1024
+"""Rows an annotator is given at once: enough to vectorise, few enough to hold decoded."""
+
+IMAGE_COLUMNS = frozenset(tables.TABLES["images"].schema.names) - {"image_id", "part"}
+FILTER = "filter"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part still to be made: its key, and what a worker needs to make it."""
+
+    key: str
+    part: str = ""
+    origin: Origin | None = None
+    shard: Shard | None = None
+
+
+# --- collect ----------------------------------------------------------------------------------------------
+
+
+def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
+    """Lists a source's shards that no committed part holds."""
+    known = store.read("samples", ["origin", "version"], where=f"source = '{origin.name}'")
+    jobs = [
+        Job(collecting.part_key(origin, shard, limits), origin=origin, shard=shard)
+        for shard in origin.source.shards(known)
+    ]
+    return _missing(store, "samples", jobs)
+
+
+def work_collect(store: Store, job: Job, limits: Limits) -> str:
+    """Reads and decodes a shard into a staged part."""
+    if not parts.staged(store, job.key):
+        assert job.origin is not None and job.shard is not None
+        parts.stage(store, job.key, collecting.collect(job.origin, job.shard, limits))
+    return job.key
+
+
+def _missing(store: Store, table: str, jobs: Sequence[Job]) -> list[Job]:
+    missing = set(store.missing(table, [job.key for job in jobs]))
+    return [job for job in jobs if job.key in missing]
+
+
+def sample_parts(store: Store) -> list[str]:
+    """Keys of the parts that hold samples, in a fixed order."""
+    return sorted(store.read("samples", ["part"])["part"].unique().drop_null().to_pylist())
+
+
+# --- annotate ---------------------------------------------------------------------------------------------
+
+
+def plan_annotate(store: Store, annotator: Annotator, models: Mapping[str, str]) -> list[Job]:
+    """Lists the parts whose rows lack this annotator's columns, under its present fingerprint."""
+    if annotator.table() not in tables.TABLES:
+        doc = (type(annotator).__doc__ or "").strip().split("\n")[0]
+        store.declare(tables.signal_table(annotator.table(), annotator.key, annotator.columns, doc))
+    fingerprint, generation = annotator.fingerprint(models), 0
+    if "tokenizer_id" not in annotator.columns.names:  # tokens of several tokenizers live side by side
+        generation = generations.current(store, annotator.table(), fingerprint, {})
+    jobs = [Job(digest([fingerprint, generation, part]), part=part) for part in sample_parts(store)]
+    return _missing(store, annotator.table(), jobs)
+
+
+def work_annotate(store: Store, job: Job, annotator: Annotator, models: Mapping[str, Any]) -> str:
+    """Annotates the rows (or the pictures) that one part brought in."""
+    if not parts.staged(store, job.key):
+        rows = _rows_of_part(store, annotator, job.part)
+        made = [
+            annotator.annotate(rows.slice(start, BATCH_ROWS), models)
+            for start in range(0, rows.num_rows, BATCH_ROWS)
+        ]
+        names = [annotator.key, *annotator.columns.names]
+        schema = pa.schema([pa.field(annotator.key, pa.string()), *annotator.columns])
+        table = pa.concat_tables([t.select(names) for t in made]) if made else schema.empty_table()
+        parts.stage(store, job.key, {annotator.table(): table})
+    return job.key
+
+
+def _rows_of_part(store: Store, step: Annotator, part: str) -> pa.Table:
+    base = "images" if step.key == "image_id" else "samples"
+    with store.connect() as db:
+        query = f"{_select(step.key, step.reads, base)} WHERE {base}.part = ? ORDER BY {base}.{step.key}"
+        return db.execute(query, [part]).to_arrow_table()
+
+
+def _select(key: str, reads: Sequence[str], base: str) -> str:
+    """SELECT of a key and columns of `samples`, `images` and signals ("annotator.column")."""
+    source = base
+    if base == "samples" and IMAGE_COLUMNS & set(reads):
+        source += " LEFT JOIN images ON samples.image_id = images.image_id"
+    for table in sorted({column.split(".")[0] for column in reads if "." in column}):
+        source += f' LEFT JOIN "{table}" ON {base}.{_key_of(table)} = "{table}".{_key_of(table)}'
+    listed = [f"{base}.{key}"]
+    for column in dict.fromkeys(reads):
+        if column == key:
+            continue
+        if "." in column:
+            table, name = column.split(".", 1)
+            listed.append(f'"{table}"."{name}" AS "{column}"')
+        else:
+            listed.append(f"{'images' if column in IMAGE_COLUMNS else base}.{column}")
+    return f"SELECT {', '.join(listed)} FROM {source}"
+
+
+def _key_of(table: str) -> str:
+    from pipeline.step import load  # a signal's key is its annotator's
+
+    return load(f"annotators.{table}", Annotator).key  # type: ignore[attr-defined]
+
+
+# --- filter -----------------------------------------------------------------------------------------------
+
+
+def filter_policy(filters: Sequence[Filter], annotators: Sequence[Annotator], limits: Limits) -> str:
+    """Fingerprint of the whole chain and of the annotations that it reads."""
+    read = {column.split(".")[0] for f in filters for column in f.reads if "." in column}
+    upstream = [a.fingerprint({n: "" for n in a.needs}) for a in annotators if a.table() in read]
+    return digest([[f.fingerprint() for f in filters], upstream, collecting.policy(limits)])
+
+
+def plan_filter(store: Store, policy: str) -> list[Job]:
+    """Lists the parts that this chain of filters has not judged."""
+    generation = generations.current(store, "decisions", policy, {"stage": FILTER})
+    jobs = [Job(digest([FILTER, policy, generation, part]), part=part) for part in sample_parts(store)]
+    return _missing(store, "decisions", jobs)
+
+
+def work_filter(store: Store, job: Job, filters: Sequence[Filter], policy: str) -> str:
+    """Judges one part's rows; the first filter that drops a row names the reason."""
+    if not parts.staged(store, job.key):
+        reads = ["source", *(column for f in filters for column in f.reads)]
+        with store.connect() as db:
+            rows = db.execute(
+                f"{_select('sample_id', reads, 'samples')} JOIN decisions d ON d.sample_id = samples.sample_id "
+                f"AND d.stage = '{collecting.STAGE}' AND d.kept "
+                "WHERE samples.part = ? ORDER BY samples.sample_id",
+                [job.part],
+            ).to_arrow_table()
+        parts.stage(store, job.key, {"decisions": judge(rows, filters, policy)})
+    return job.key
+
+
+def judge(rows: pa.Table, filters: Sequence[Filter], policy: str) -> pa.Table:
+    """n rows to n decisions of the stage `filter`."""
+    reason = pa.nulls(rows.num_rows, pa.string())
+    for step in filters:
+        drop = pc.invert(pc.fill_null(step.keep(rows), True))
+        if isinstance(drop, pa.ChunkedArray):
+            drop = drop.combine_chunks()
+        reason = pc.if_else(pc.and_(pc.is_null(reason), drop), step.reason or step.name(), reason)
+    return decision_rows(rows["sample_id"], rows["source"], FILTER, reason, None, policy)
+
+
+def decision_rows(ids: Any, source: Any, stage: str, reason: Any, detail: Any, policy: str) -> pa.Table:
+    """Decisions in the columns of the table; a null reason means kept."""
+    n = len(ids)
+    return pa.table(
+        {
+            "sample_id": ids,
+            "source": source,
+            "stage": pa.repeat(stage, n),
+            "kept": pc.is_null(reason),
+            "reason": reason,
+            "detail": detail if detail is not None else pa.nulls(n, pa.string()),
+            "policy": pa.repeat(policy, n),
+        }
+    )
+
+
+# --- gather -----------------------------------------------------------------------------------------------
+
+
+def gather_policy(gather: Gather, upstream: str) -> str:
+    """Fingerprint of a gather after all that decided before it."""
+    return digest([gather.fingerprint(), upstream])
+
+
+def run_gather(store: Store, gather: Gather, policy: str) -> int:
+    """Asks the whole corpus one question about the rows that are still in; returns how many were decided."""
+    stage = gather.name()
+    generation = generations.current(store, "decisions", policy, {"stage": stage})
+    with store.connect() as db:
+        candidates(db, stage)
+        ids = db.execute("SELECT sample_id FROM candidates ORDER BY sample_id").to_arrow_table()["sample_id"]
+        if not len(ids):
+            return 0
+        found = gather.gather(db)
+        sources = db.execute(
+            "SELECT sample_id, source FROM samples SEMI JOIN candidates USING (sample_id)"
+        ).to_arrow_table()
+    key = digest([stage, policy, generation, ids.to_pylist()])
+    decided = found.decisions.join(sources, "sample_id")
+    rows = decision_rows(decided["sample_id"], decided["source"], stage, decided["reason"], decided["detail"], policy)
+    parts.stage(store, key, {**found.tables, "decisions": rows.sort_by("sample_id")})
+    parts.commit(store, [key])
+    return len(ids)
+
+
+def candidates(db: duckdb.DuckDBPyConnection, stage: str) -> None:
+    """Makes the table `candidates(sample_id)`: kept by every stage so far, not yet decided by this one."""
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE candidates AS SELECT sample_id FROM samples "
+        "ANTI JOIN (SELECT sample_id FROM decisions WHERE NOT kept) USING (sample_id) "
+        "ANTI JOIN (SELECT sample_id FROM decisions WHERE stage = ?) USING (sample_id)",
+        [stage],
+    )
