@@ -1,0 +1,398 @@
+"""Pictures as they come in, made uniform: judged by the header first, then upright, 8-bit RGB, no metadata.
+
+The rules, in order:
+- Only the raster formats imported below are opened: no EPS or other format that runs a program, and no format
+  without a signature, since any bytes could pass for one.
+- Whatever the header tells (pixels, sides) is judged before a pixel is decoded.
+- The first frame counts; EXIF orientation is applied; an embedded ICC profile that is not sRGB is converted to it.
+- 16-bit samples are scaled to 8 by 255/65535; alpha is laid over white; larger pictures shrink to `max_side`.
+- What came lossless is stored as PNG and what came lossy as JPEG, so equal pixels in two lossless files give
+  equal stored bytes, and one `image_id`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import (  # the plugins imported here are the allow-list
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    Image,
+    ImageCms,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PcxImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    PsdImagePlugin,
+    QoiImagePlugin,
+    SgiImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+from pydantic import BaseModel, ConfigDict, Field
+
+PLUGINS = (
+    JpegImagePlugin, PngImagePlugin, GifImagePlugin, WebPImagePlugin, AvifImagePlugin, MpoImagePlugin,
+    BmpImagePlugin, TiffImagePlugin, Jpeg2KImagePlugin, PpmImagePlugin, IcoImagePlugin, PcxImagePlugin,
+    PsdImagePlugin, QoiImagePlugin, SgiImagePlugin,
+)  # fmt: skip
+FORMATS = (
+    "JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "PCX", "PSD", "QOI", "SGI",
+)  # fmt: skip
+EXTENSIONS = frozenset(
+    "jpg jpeg jpe jfif mpo png apng gif webp avif avifs bmp dib tif tiff jp2 j2k jpx j2c jpc "
+    "pbm pgm ppm pnm pfm ico pcx psd qoi sgi rgb rgba bw".split()
+)
+"""File name endings of these formats, lower case, without the dot."""
+
+LOSSY = frozenset({"JPEG", "MPO", "AVIF", "JPEG2000"})
+MAX_SCANS = 100
+"""Progressive scans a JPEG may have; real ones have about ten, each costs a pass over the whole picture."""
+MAX_FRAMES = 10_000
+"""Frames are counted this far."""
+MAX_PROFILE = 4 << 20
+"""Longer ICC profiles are ignored."""
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what undoes it."""
+
+
+class MediaError(Exception):
+    """A picture that cannot be taken; `reason` is one word for the ledger, `detail` says more.
+
+    Reasons: empty, too_large, not_an_image, too_many_pixels, too_small, truncated, unsupported_mode, decode_error.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+class Limits(BaseModel):
+    """What is taken, and how it is stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: int = Field(50 << 20, gt=0, description="Longest file taken, in bytes.")
+    max_pixels: int = Field(64_000_000, gt=0, le=89_000_000, description="Most pixels decoded.")
+    min_side: int = Field(16, ge=1, description="Shortest side taken, in pixels.")
+    max_side: int = Field(512, ge=1, description="Larger pictures shrink to this long side, in pixels.")
+    format: Literal["auto", "png", "jpeg"] = Field("auto", description="Stored encoding; auto: by the original.")
+    quality: int = Field(90, ge=1, le=95, description="JPEG quality.")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it is stored: one row of the `images` table, without its part."""
+
+    image_id: str
+    image: bytes
+    width: int
+    height: int
+    format: str
+    frames: int
+    original_mode: str
+    original_format: str
+    original_width: int
+    original_height: int
+    original_bytes: int
+
+
+def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
+    """Judges, decodes and re-encodes a picture; equal input gives equal bytes.
+
+    Raises:
+        MediaError: with the reason that it is not taken.
+    """
+    picture = _open(raw, limits)
+    mode, (width, height), kind = picture.mode, picture.size, str(picture.format)
+    try:
+        stored = _upright_rgb(picture, limits.max_side)
+        encoding = limits.format if limits.format != "auto" else _encoding(picture, kind, raw)
+    except Exception as error:  # a decoder may raise anything; each is a verdict on this file only
+        raise _verdict(error) from error
+    image = _encode(stored, encoding, limits.quality)
+    return Picture(
+        image_id=hashlib.sha256(image).hexdigest(),
+        image=image,
+        width=stored.width,
+        height=stored.height,
+        format=encoding,
+        frames=_frames(picture, kind, raw),
+        original_mode=mode,
+        original_format=kind.lower(),
+        original_width=width,
+        original_height=height,
+        original_bytes=len(raw),
+    )
+
+
+def pixels(image: bytes, size: int) -> np.ndarray:
+    """A stored picture as uint8 [size, size, 3]: scaled to fit, centred on white.
+
+    Raises:
+        MediaError: the bytes are no picture.
+    """
+    try:
+        picture = Image.open(io.BytesIO(image), formats=("PNG", "JPEG"))
+        picture.draft(None, (size, size))
+        picture = picture.convert("RGB")
+    except Exception as error:
+        raise _verdict(error) from error
+    scale = size / max(picture.size)
+    fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if fitted != picture.size:
+        picture = picture.resize(fitted, Image.Resampling.BICUBIC)
+    if fitted == (size, size):
+        return np.array(picture)
+    square = np.full((size, size, 3), 255, np.uint8)
+    left, top = (size - fitted[0]) // 2, (size - fitted[1]) // 2
+    square[top : top + fitted[1], left : left + fitted[0]] = np.asarray(picture)
+    return square
+
+
+# --- header ---------------------------------------------------------------------------------------------------------
+
+
+def _open(raw: bytes, limits: Limits) -> Image.Image:
+    """Reads the header and holds it against the limits; no pixel is decoded."""
+    if not raw:
+        raise MediaError("empty", "0 bytes")
+    if len(raw) > limits.max_bytes:
+        raise MediaError("too_large", f"{len(raw)} bytes, over {limits.max_bytes}")
+    _quiet()
+    try:
+        picture = Image.open(io.BytesIO(raw), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise _unidentified(raw) from None
+    except Exception as error:
+        raise _verdict(error) from error
+    width, height = picture.size
+    if width * height > limits.max_pixels:
+        raise MediaError("too_many_pixels", f"{width} x {height}, over {limits.max_pixels} pixels")
+    if min(width, height) < limits.min_side:
+        raise MediaError("too_small", f"{width} x {height}, under {limits.min_side} pixels")
+    if picture.format in ("JPEG", "MPO") and (scans := raw.count(b"\xff\xda")) > MAX_SCANS:
+        raise MediaError("decode_error", f"{scans} progressive scans, over {MAX_SCANS}")
+    return picture
+
+
+def _quiet() -> None:
+    """Pillow's warnings on bad files are either a verdict (a bomb inside a container) or nothing to a user."""
+    for action, category in (("ignore", UserWarning), ("error", Image.DecompressionBombWarning)):
+        if not any(f[0] == action and f[2] is category for f in warnings.filters):
+            warnings.filterwarnings(action, category=category, module=r"PIL\.")  # type: ignore[arg-type]
+
+
+def _unidentified(raw: bytes) -> MediaError:
+    for name in FORMATS:
+        accept = Image.OPEN[name][1]
+        if accept and accept(raw[:16]):
+            return MediaError("decode_error", f"begins as {name}, but its header cannot be read")
+    return MediaError("not_an_image", "none of the formats that are read")
+
+
+def _verdict(error: Exception) -> MediaError:
+    """The reason for what a decoder raised."""
+    detail = f"{type(error).__name__}: {str(error)[:200]}"
+    text = detail.lower()
+    if isinstance(error, MediaError):
+        return error
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return MediaError("too_many_pixels", str(error)[:200])
+    if isinstance(error, EOFError) or any(sign in text for sign in ("truncated", "not enough", "unexpected end")):
+        return MediaError("truncated", detail)
+    if any(sign in text for sign in ("unsupported", "not supported", "unimplemented", "unknown raw mode")):
+        return MediaError("unsupported_mode", detail)
+    return MediaError("decode_error", detail)
+
+
+def _frames(picture: Image.Image, kind: str, raw: bytes) -> int:
+    """How many frames the file has; GIF and TIFF are walked here, since Pillow would parse every frame."""
+    if kind == "GIF":
+        return _gif_frames(raw)
+    if kind == "TIFF":
+        return _tiff_frames(raw)
+    if kind in ("PSD", "ICO"):  # layers and sizes are not frames
+        return 1
+    return max(1, min(int(getattr(picture, "n_frames", 1)), MAX_FRAMES))
+
+
+def _gif_frames(raw: bytes) -> int:
+    at = 13 + (3 << ((raw[10] & 7) + 1) if raw[10] & 0x80 else 0)
+    frames = 0
+    while at < len(raw) and frames < MAX_FRAMES:
+        if raw[at] == 0x2C and at + 9 < len(raw):  # an image: descriptor, perhaps a palette, code size, blocks
+            frames += 1
+            packed = raw[at + 9]
+            at += 11 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
+        elif raw[at] == 0x21:  # an extension: label, blocks
+            at += 2
+        else:
+            break
+        while at < len(raw) and raw[at]:
+            at += raw[at] + 1
+        at += 1
+    return max(1, frames)
+
+
+def _tiff_frames(raw: bytes) -> int:
+    order: Literal["little", "big"] = "little" if raw[:2] == b"II" else "big"
+    big = int.from_bytes(raw[2:4], order) == 43
+    word, count, entry = (8, 8, 20) if big else (4, 2, 12)
+    at = int.from_bytes(raw[8:16] if big else raw[4:8], order)
+    seen: set[int] = set()
+    while 0 < at < len(raw) and at not in seen and len(seen) < MAX_FRAMES:
+        seen.add(at)
+        after = at + count + entry * int.from_bytes(raw[at : at + count], order)
+        at = int.from_bytes(raw[after : after + word], order)
+    return max(1, len(seen))
+
+
+# --- pixels ---------------------------------------------------------------------------------------------------------
+
+
+def _upright_rgb(picture: Image.Image, max_side: int) -> Image.Image:
+    profile = picture.info.get("icc_profile")
+    if picture.format == "PNG":
+        _true_key(picture)
+    if max(picture.size) > max_side:
+        picture.draft(None, _fit(picture.size, max_side))  # JPEG only: decodes at 1/2, 1/4 or 1/8
+    picture.load()
+    turn = UPRIGHT.get(_orientation(picture))
+    small = _eight_bit(picture)
+    if max(small.size) > max_side:
+        small = small.resize(_fit(small.size, max_side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    rgb = _to_srgb(_over_white(small), profile)
+    return rgb.transpose(turn) if turn is not None else rgb
+
+
+def _fit(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    scale = max_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:  # broken EXIF is no reason to lose the picture
+        return 1
+
+
+def _true_key(picture: Image.Image) -> None:
+    """A PNG's transparent colour is given in the file's bit depth; Pillow compares it with 8-bit samples."""
+    key, raw_mode = picture.info.get("transparency"), picture.tile[0][3] if picture.tile else ""  # type: ignore
+    if isinstance(key, tuple) and raw_mode == "RGB;16B":
+        picture.info["transparency"] = tuple(value >> 8 for value in key)
+    elif isinstance(key, int) and raw_mode in ("L;2", "L;4"):
+        picture.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """The picture in L, RGB, RGBA, LA or CMYK, 8 bits a sample."""
+    mode, key = picture.mode, picture.info.get("transparency")
+    if mode[0] in "IF":
+        grey = Image.fromarray(_scaled(picture))
+        if isinstance(key, int):
+            grey.putalpha(Image.fromarray(np.where(np.asarray(picture) == key, 0, 255).astype(np.uint8)))
+        return grey
+    if mode in ("L", "RGB", "CMYK", "RGBA", "LA") and not (key is not None and mode in ("L", "RGB")):
+        return picture
+    if mode == "LAB":
+        return _lab_to_srgb(picture)
+    return picture.convert("RGBA" if picture.has_transparency_data else "L" if mode == "1" else "RGB")
+
+
+def _scaled(picture: Image.Image) -> np.ndarray:
+    """uint8 of integer or float samples: 16 bits by 255/65535, floats in 0..1 by 255, else the range found."""
+    values = np.asarray(picture)
+    if values.dtype == np.uint16 or (picture.mode == "I" and values.min() >= 0 and values.max() <= 65535):
+        return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if picture.mode == "F" and low >= 0 and high <= 255:
+        low, high = 0.0, 1.0 if high <= 1 else 255.0
+    scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1))
+    return np.nan_to_num(scaled, nan=255.0, posinf=255.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    if picture.mode not in ("RGBA", "LA"):
+        return picture
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture.convert("RGB"), mask=picture.getchannel("A"))
+    return white
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB of an L, RGB or CMYK picture; a profile that does not fit or cannot be read is ignored."""
+    transform = None
+    if profile and len(profile) <= MAX_PROFILE:
+        transform = _transform(profile, picture.mode)
+    if transform is not None:
+        return ImageCms.applyTransform(picture, transform) or picture.convert("RGB")
+    return picture.convert("RGB")
+
+
+@functools.lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From this profile to sRGB, or None where there is nothing to do."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        if {"GRAY": "L"}.get(space, space) != mode:
+            return None
+        if (source.profile.profile_description or "").lower().startswith("srgb"):
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except Exception:
+        return None
+
+
+def _lab_to_srgb(picture: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.applyTransform(picture, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
+    if converted is None:
+        raise MediaError("unsupported_mode", "LAB")
+    return converted
+
+
+# --- storing --------------------------------------------------------------------------------------------------------
+
+
+def _encoding(picture: Image.Image, kind: str, raw: bytes) -> Literal["png", "jpeg"]:
+    lossy = (
+        kind in LOSSY
+        or (kind == "WEBP" and b"VP8L" not in raw)
+        or (kind == "TIFF" and picture.info.get("compression") == "jpeg")
+    )
+    return "jpeg" if lossy else "png"
+
+
+def _encode(picture: Image.Image, encoding: str, quality: int) -> bytes:
+    picture.info = {}  # nothing of the original's metadata goes along
+    out = io.BytesIO()
+    if encoding == "png":
+        picture.save(out, "PNG", compress_level=1)
+    else:
+        picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
