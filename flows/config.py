@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.config import ImageTokenizerConfig, ModelConfig, TrainConfig
+from model.config import ImageTokenizerConfig, TrainConfig
 from pipeline.splits import Splits
 from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, load
 from storage.media import Limits
@@ -93,7 +93,6 @@ class Config(Settings):
     splits: Splits = Splits()
     licences: LicenceConfig = LicenceConfig()
     tokens: TokensConfig = TokensConfig()
-    model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 

@@ -1,0 +1,368 @@
+"""The `millrace` command: every flow by hand, and the store's contents by SQL.
+
+Prefect and torch are imported by the commands that need them, so that `millrace sql` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+app = typer.Typer(
+    help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+F = TypeVar("F", bound=Callable[..., Any])
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The TOML file that says what to do.", envvar="MILLRACE_CONFIG")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+DEFAULT_CONFIG = Path("millrace.toml")
+
+
+def user_errors() -> tuple[type[BaseException], ...]:
+    """What a user can cause: shown in a line or two, without a traceback."""
+    from pipeline.step import StepError
+    from storage.errors import StoreError
+
+    found: list[type[BaseException]] = [StepError, StoreError]
+    if "flows.config" in sys.modules:
+        found.append(sys.modules["flows.config"].ConfigError)
+    for name, errors in USER_ERRORS.items():
+        if name in sys.modules:
+            found += [getattr(sys.modules[name], error) for error in errors if hasattr(sys.modules[name], error)]
+    return tuple(found)
+
+
+USER_ERRORS = {
+    "pipeline.sources.files": ["SourceError"],
+    "pipeline.collect": ["SourceIdentityError"],
+    "model.train": ["TrainError"],
+    "model.image_tokenizer": ["GateFailed"],
+    "model.checkpoint": ["CheckpointError"],
+    "duckdb": ["Error"],
+    "flows.demo": ["DemoError"],
+}
+
+
+def command(function: F) -> F:
+    """Registers a command whose user errors end in a message and exit status 1."""
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (KeyboardInterrupt, BrokenPipeError):
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if not isinstance(error, user_errors()) or os.environ.get("MILLRACE_TRACEBACK"):
+                raise
+            Console(stderr=True).print(f"[bold red]error:[/] {_escape(error)}", highlight=False)
+            raise typer.Exit(1) from None
+
+    app.command()(guarded)
+    return guarded  # type: ignore[return-value]
+
+
+def _escape(error: BaseException) -> str:
+    from rich.markup import escape
+
+    return escape(str(error).strip())
+
+
+def quiet_prefect(home: Path) -> None:
+    """Prefect keeps its files beside the project, phones nobody, and leaves the terminal to the progress bars."""
+    defaults = {
+        "PREFECT_HOME": str((home / ".prefect").resolve()),
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+        "PREFECT_CLI_PROMPT": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def show(value: Any, as_json: bool) -> None:
+    """Prints a dictionary or rows: JSON for scripts, a table for people."""
+    if as_json:
+        print(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+        return
+    rows = value if isinstance(value, list) else [{"": k, " ": v} for k, v in value.items()]
+    print_rows(rows)
+
+
+def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
+    console = Console()
+    if not rows:
+        console.print("[dim](no rows)")
+        return
+    grid = Grid(header_style="bold", box=None, pad_edge=False)
+    for name in rows[0]:
+        number = all(isinstance(r[name], int | float) or r[name] is None for r in rows)
+        grid.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows[:limit]:
+        grid.add_row(*[_cell(v) for v in row.values()])
+    console.print(grid, highlight=False, markup=False)
+    if len(rows) > limit:
+        console.print(f"[dim]… and {len(rows) - limit:,} rows more (--json prints all)")
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return "[dim]·[/]"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    text = escape(str(value))
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+@command
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="Train for up to an hour instead of minutes.")] = False,
+    path: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo"),
+    size: Annotated[int, typer.Option(min=200, help="Pictures to make; 0 for the default.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Seconds of training; 0 for the default.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs the whole mill on the embedded demo corpus: ingest, train, evaluate, report.
+
+    Example: millrace demo
+    """
+    quiet_prefect(Path())
+    from flows import demo as demonstration
+
+    show_if = demonstration.run(path, full=full, size=size or None, seconds=seconds or None)
+    if as_json:
+        show(show_if, True)
+
+
+@command
+def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Brings in what is new from every source and commits a snapshot.
+
+    Example: millrace ingest --config millrace.toml
+    """
+    quiet_prefect(Path())
+    from flows import ingest as flow
+
+    show(flow.start(str(config)), as_json)
+
+
+@command
+def train(
+    config: ConfigOption = DEFAULT_CONFIG,
+    snapshot: Annotated[str, typer.Option(help="Which snapshot to read.")] = "latest",
+    run: Annotated[str, typer.Option(help="Name of the run; an unfinished one goes on where it stopped.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Trains on a snapshot; after a kill, the same command goes on with equal weights, bit by bit.
+
+    Example: millrace train --snapshot latest
+    """
+    quiet_prefect(Path())
+    from flows import train as flow
+
+    show(flow.start(str(config), snapshot, run), as_json)
+
+
+@command
+def evaluate(
+    config: ConfigOption = DEFAULT_CONFIG,
+    checkpoint: Annotated[str, typer.Option(help="Id of a checkpoint.")] = "latest",
+    as_json: JsonOption = False,
+) -> None:
+    """Scores a checkpoint on the held-out rows, beside a pixel nearest neighbour.
+
+    Example: millrace evaluate --checkpoint latest --json
+    """
+    quiet_prefect(Path())
+    from flows import evaluate as flow
+
+    show(flow.start(str(config), checkpoint), as_json)
+
+
+@command
+def generate(
+    prompt: Annotated[str, typer.Argument(help="A caption to draw, or a question about --image.")] = "",
+    image: Annotated[Path | None, typer.Option(help="A picture to describe or to ask about.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write a drawn picture.")] = Path(
+        "drawn.png"
+    ),
+    lang: Annotated[str, typer.Option(help="Language of the answer.")] = "en",
+    config: ConfigOption = DEFAULT_CONFIG,
+    checkpoint: Annotated[str, typer.Option(help="Id of a checkpoint.")] = "latest",
+    seed: Annotated[int, typer.Option(help="Equal seeds draw equal pictures.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Describes a picture, answers a question about it, or draws one from words.
+
+    Examples: millrace generate --image cat.png
+              millrace generate --image cat.png "what colour is the star?"
+              millrace generate "two red circles above a blue star on a grey background" -o out.png
+    """
+    from flows import say
+
+    show(say.generate(config, checkpoint, prompt, image, output, lang, seed), as_json)
+
+
+@command
+def stats(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Shows what came in, what was kept, and why the rest was dropped.
+
+    Example: millrace stats --json
+    """
+    from flows import store_admin
+
+    report = store_admin.stats(config)
+    if as_json:
+        show(report, True)
+        return
+    for title, rows in report.items():
+        Console().print(f"\n[bold]{title}")
+        print_rows(rows)
+
+
+@command
+def sql(
+    query: Annotated[str, typer.Argument(help="A DuckDB query over the store's tables and views.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Asks DuckDB; works while a flow writes.
+
+    Example: millrace sql "SELECT source, reason, count(*) FROM decisions GROUP BY ALL ORDER BY 3 DESC"
+    """
+    from flows import store_admin
+
+    show(store_admin.query(config, query), as_json)
+
+
+@command
+def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Lists the snapshots, newest first.
+
+    Example: millrace snapshots
+    """
+    from flows import store_admin
+
+    show(store_admin.query(config, "SELECT snapshot, rows, licences, at, content_hash FROM snapshots ORDER BY at DESC"), as_json)
+
+
+@command
+def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Writes the report of the store as one HTML file.
+
+    Example: millrace report
+    """
+    from flows import store_admin
+
+    print(store_admin.report(config))
+
+
+@command
+def catalog(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Writes catalog.duckdb anew, for the duckdb command line, pandas or a BI tool.
+
+    Example: millrace catalog
+    """
+    from flows import store_admin
+
+    print(store_admin.catalog(config))
+
+
+@command
+def backup(
+    target: Annotated[Path, typer.Argument(help="An empty or new folder.")], config: ConfigOption = DEFAULT_CONFIG
+) -> None:
+    """Copies the store, consistently, while flows may write.
+
+    Example: millrace backup /mnt/backup/2026-11-23
+    """
+    from flows import store_admin
+
+    print(store_admin.backup(config, target))
+
+
+@command
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `millrace backup` wrote.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Puts a backup back into the configuration's (empty) store.
+
+    Example: millrace restore /mnt/backup/2026-11-23
+    """
+    from flows import store_admin
+
+    print(store_admin.restore(config, source))
+
+
+@command
+def migrate(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Brings a store of an older schema version up to this one.
+
+    Example: millrace migrate
+    """
+    from flows import store_admin
+
+    print(store_admin.migrate(config))
+
+
+@command
+def init(
+    pictures: Annotated[Path, typer.Argument(help="A folder of pictures.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="File to write.")] = DEFAULT_CONFIG,
+    licence: Annotated[str, typer.Option(help="SPDX id of the pictures' licence.")] = "",
+    lang: Annotated[str, typer.Option(help="Language of the captions.")] = "en",
+) -> None:
+    """Writes a first millrace.toml for a folder of pictures.
+
+    Example: millrace init ~/Pictures/birds --licence CC-BY-4.0
+    """
+    from flows import store_admin
+
+    print(store_admin.init(pictures, config, licence, lang))
+
+
+@command
+def up(
+    config: ConfigOption = DEFAULT_CONFIG,
+    port: Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")] = 4200,
+) -> None:
+    """Starts the Prefect server and serves every deployment until Ctrl-C.
+
+    Example: millrace up --port 4200
+    """
+    quiet_prefect(Path())
+    from flows import up as server
+
+    server.run(config, port)
+
+
+def main() -> None:
+    """Entry point of the `millrace` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
