@@ -202,6 +202,8 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
     """Asks the whole corpus one question about the rows that are still in; returns how many were decided."""
     stage = gather.name()
     generation = generations.current(store, "decisions", policy, {"stage": stage})
+    for table in gather.writes:
+        generations.current(store, table, gather.fingerprint(), {})
     with store.connect() as db:
         candidates(db, stage)
         ids = db.execute("SELECT sample_id FROM candidates ORDER BY sample_id").to_arrow_table()["sample_id"]
@@ -220,10 +222,15 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
 
 
 def candidates(db: duckdb.DuckDBPyConnection, stage: str) -> None:
-    """Makes the table `candidates(sample_id)`: kept by every stage so far, not yet decided by this one."""
+    """Makes `candidates(sample_id)`, kept by every stage so far and not yet decided by this one, and
+    `incumbents(sample_id)`, which it kept earlier."""
     db.execute(
         "CREATE OR REPLACE TEMP TABLE candidates AS SELECT sample_id FROM samples "
-        "ANTI JOIN (SELECT sample_id FROM decisions WHERE NOT kept) USING (sample_id) "
-        "ANTI JOIN (SELECT sample_id FROM decisions WHERE stage = ?) USING (sample_id)",
+        "ANTI JOIN (SELECT sample_id FROM decisions WHERE NOT kept OR stage = ?) USING (sample_id)",
+        [stage],
+    )
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE incumbents AS SELECT sample_id FROM decisions d "
+        "WHERE stage = ? AND kept",
         [stage],
     )

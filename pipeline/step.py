@@ -106,6 +106,8 @@ class Gather(Step, ABC):
 
     reads: ClassVar[tuple[str, ...]] = ()
     """Tables of annotators, or of gathers, that must be there: ("perceptual_hash",)."""
+    writes: ClassVar[tuple[str, ...]] = ()
+    """Tables of its own, cleared when its settings change: ("groups",)."""
 
     @abstractmethod
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
