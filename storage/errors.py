@@ -1,0 +1,81 @@
+"""What can go wrong in the store, each with a line that says what to do.
+
+StoreError
+├── StoreNotFound          nothing there, or not a store
+├── StoreTooNew            made by a newer schema
+├── StoreOlder             made by an older schema: `millrace migrate`
+├── StoreCorrupt           a log or a file that cannot be read
+├── StoreFull              no room left on the device
+├── StoreConflict          other writers won every time
+├── PartConflict           some parts of a commit are there, others are not
+├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  LicenceNotAllowed
+└── BackupError
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message says why and what to do."""
+
+
+class StoreNotFound(StoreError):
+    """There is no store at the path."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer schema than this program knows."""
+
+
+class StoreOlder(StoreError):
+    """The store was written by an older schema and has to be migrated."""
+
+
+class StoreCorrupt(StoreError):
+    """A transaction log or a data file cannot be read."""
+
+
+class StoreFull(StoreError):
+    """The device has no room left; what was committed before stays readable."""
+
+
+class StoreConflict(StoreError):
+    """A commit lost against other writers too many times."""
+
+
+class PartConflict(StoreError):
+    """Only some of the parts of one commit are in the table already."""
+
+
+class SnapshotNotFound(StoreError):
+    """No snapshot has that name."""
+
+
+class SnapshotExists(StoreError):
+    """The name is taken by a snapshot with other content."""
+
+
+class SnapshotIncomplete(StoreError):
+    """Kept rows lack their split or their tokens."""
+
+
+class LicenceNotAllowed(StoreError):
+    """Kept rows have licences outside `licences.allow`."""
+
+
+class BackupError(StoreError):
+    """A backup or restore was refused."""
+
+
+NO_ROOM = ("os error 28", "os error 27", "os error 122", "No space left", "File too large", "quota exceeded")
+"""ENOSPC, EFBIG and EDQUOT as Rust, Python and DuckDB spell them."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of any library below means that the device is full."""
+    return any(sign in str(error) for sign in NO_ROOM)
+
+
+def first_line(error: BaseException) -> str:
+    """The part of a library's message that a person can read."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

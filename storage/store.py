@@ -1,0 +1,404 @@
+"""A store: a folder of Delta tables, one commit at a time, readable at any moment.
+
+    <store>/store.json            schema version, annotators' tables
+    <store>/tables/<name>/        a Delta table: Parquet and `_delta_log`
+    <store>/staging/<part>/       work that is complete but not committed yet (storage.parts)
+    <store>/checkpoints, tokenizers, reports
+    <store>/catalog.duckdb        derived, may be deleted at any time
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from storage import views
+from storage.errors import (
+    PartConflict,
+    StoreConflict,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    first_line,
+    is_full,
+)
+from storage.lock import FileLock
+from storage.log import Log
+from storage.meta import Meta
+from storage.tables import TABLES, Table
+
+FOLDERS = ("checkpoints", "tokenizers", "staging", "reports")
+ATTEMPTS = 12
+"""Commits tried against other writers before giving up."""
+IDS_PER_DELETE = 2_000
+"""Longer lists of ids make delta-rs's predicate slower than another pass."""
+
+Rows = pa.Table | pa.RecordBatchReader
+
+
+class Store:
+    """A folder of tables. Threads and processes may share it: commits take a lock for each table."""
+
+    def __init__(self, path: Path, meta: Meta) -> None:
+        self.path = path
+        self._meta = meta
+        self._guard = threading.RLock()
+        self._logs: dict[str, Log] = {}
+        self._files: dict[tuple[str, int], list[str]] = {}
+        self._locks: dict[str, FileLock] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, *, create: bool = True) -> Store:
+        """Opens the store in a folder, and makes an empty one there when `create`.
+
+        Raises:
+            StoreNotFound: no store there, and not asked to make one, or other files are in the way.
+            StoreTooNew: a newer schema made it.
+            StoreOlder: an older schema made it; `millrace migrate` helps.
+            StoreCorrupt: its metadata file cannot be read.
+        """
+        folder = Path(path).expanduser().absolute()
+        return cls(folder, Meta.open(folder, create=create))
+
+    # Folders, locks, declared tables
+
+    def folder(self, kind: str) -> Path:
+        """A folder inside the store: checkpoints, tokenizers, staging or reports."""
+        if kind not in FOLDERS:
+            raise StoreError(f"no folder {kind!r} in a store: one of {', '.join(FOLDERS)}")
+        folder = self.path / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def lock(self, name: str = "store") -> FileLock:
+        """One holder at a time, over threads and processes; let go by the system when a process dies."""
+        with self._guard:
+            if name not in self._locks:
+                self._locks[name] = FileLock(self.path / ".locks" / name)
+            return self._locks[name]
+
+    def declare(self, table: Table) -> None:
+        """Remembers an annotator's table; new columns are added to the one that is there.
+
+        Raises:
+            StoreError: a column has a type that cannot be stored, or another one than before.
+        """
+        if self._meta.tables.get(table.name) == table:
+            return
+        with self.lock("meta"):
+            added = self._meta.declare(table)
+        if added and self.version(table.name) >= 0:
+            self._delta(table.name).alter.add_columns(added)
+
+    def table(self, name: str) -> Table:
+        """The table of that name, core or declared.
+
+        Raises:
+            StoreError: no such table.
+        """
+        found = TABLES.get(name) or self._meta.table(name)
+        if found is None:
+            known = ", ".join([*TABLES, *self._meta.tables])
+            raise StoreError(f"no table {name!r} in {self.path}: there are {known}")
+        return found
+
+    def declared(self) -> list[Table]:
+        """The annotators' tables, by name."""
+        return sorted(self._meta.refresh().tables.values(), key=lambda table: table.name)
+
+    def tables(self) -> list[str]:
+        """Names of the tables that have been written to."""
+        names = [*TABLES, *(table.name for table in self.declared())]
+        return [name for name in names if self.version(name) >= 0]
+
+    # Versions, parts and files
+
+    def version(self, table: str) -> int:
+        """Newest version of a table, -1 when it does not exist yet."""
+        with self._guard:
+            return self._log(table).refresh()
+
+    def versions(self) -> dict[str, int]:
+        """Newest version of each table. `samples` is asked first: it is committed last, so what it holds is complete."""
+        names = sorted([*TABLES, *(table.name for table in self.declared())], key=lambda name: name != "samples")
+        found = {name: self.version(name) for name in names}
+        return {name: version for name, version in found.items() if version >= 0}
+
+    def has(self, table: str, part: str) -> bool:
+        """Whether a part was committed to a table."""
+        with self._guard:
+            log = self._log(table)
+            return part in log.parts or (log.refresh() >= 0 and part in log.parts)
+
+    def missing(self, table: str, parts: Sequence[str]) -> list[str]:
+        """The parts, in order, that a table does not have."""
+        with self._guard:
+            log = self._log(table)
+            log.refresh()
+            return [part for part in parts if part not in log.parts]
+
+    def files(self, table: str, version: int | None = None) -> list[str]:
+        """Absolute paths of the Parquet files that make up a version of a table.
+
+        Raises:
+            StoreCorrupt: the log cannot be read, or no longer holds that version.
+        """
+        newest = self.version(table)
+        pinned = newest if version is None else version
+        if pinned < 0:
+            return []
+        if (known := self._files.get((table, pinned))) is None:
+            known = sorted(self._delta(table, pinned).file_uris())
+            self._files[table, pinned] = known
+        return known
+
+    def _log(self, name: str) -> Log:
+        if name not in self._logs:
+            self._logs[name] = Log(self.path / "tables" / name)
+        return self._logs[name]
+
+    def _delta(self, name: str, version: int | None = None) -> DeltaTable:
+        with translated(name):
+            return DeltaTable(self.path / "tables" / name, version=version)
+
+    # Writing
+
+    def append(self, table: str | Table, rows: Rows, *, parts: Sequence[str]) -> bool:
+        """Adds rows in one commit that registers `parts`; writes nothing and returns False if they are there.
+
+        Missing columns become null (`part`, when there is one part, that part), types are cast.
+
+        Raises:
+            PartConflict: only some of the parts are there.
+            StoreFull: no room; nothing was added.
+        """
+        if isinstance(table, Table):
+            if table.name not in TABLES:
+                self.declare(table)
+            table = table.name
+        form = self.table(table)
+        fill = parts[0] if len(parts) == 1 else None
+        shaped = [conform(batch, form, fill) for batch in ([rows] if isinstance(rows, pa.Table) else [])]
+        if isinstance(rows, pa.Table):
+            return self.write(form, lambda: shaped[0].to_reader(), parts=parts)
+        return self.write(form, lambda: conformed(rows, form, fill), parts=parts)
+
+    def write(
+        self, table: Table, rows: Callable[[], pa.RecordBatchReader], *, parts: Sequence[str], overwrite: bool = False
+    ) -> bool:
+        """One commit of a stream of batches in the table's schema; `rows` is called again for each attempt."""
+        with self.lock(f"table-{table.name}"):
+            missing = self.missing(table.name, parts)
+            if parts and not missing:
+                return False
+            if len(missing) != len(parts):
+                raise PartConflict(
+                    f"{table.name}: {len(parts) - len(missing)} of {len(parts)} parts are committed already; "
+                    "commit the missing ones alone"
+                )
+            self._retried(table, lambda delta: self._commit(table, delta, rows(), parts, overwrite))
+            return True
+
+    def _commit(
+        self, table: Table, delta: DeltaTable, rows: pa.RecordBatchReader, parts: Sequence[str], overwrite: bool
+    ) -> None:
+        write_deltalake(
+            delta,
+            rows,
+            mode="overwrite" if overwrite else "append",
+            writer_properties=writing(table),
+            commit_properties=CommitProperties(
+                custom_metadata={"parts": len(parts)},
+                app_transactions=[Transaction(part, 1) for part in parts],
+            ),
+        )
+
+    def _retried(self, table: Table, commit: Callable[[DeltaTable], Any]) -> Any:
+        """Runs a commit with a fresh handle until it does not conflict."""
+        for attempt in range(ATTEMPTS):
+            try:
+                with translated(table.name):
+                    return commit(self._handle(table))
+            except CommitFailedError as error:
+                last = error
+                time.sleep(min(0.02 * 2**attempt, 1.0))
+        raise StoreConflict(f"{table.name}: other writers won {ATTEMPTS} times ({first_line(last)}); try again")
+
+    def _handle(self, table: Table) -> DeltaTable:
+        folder = self.path / "tables" / table.name
+        if self.version(table.name) >= 0:
+            return DeltaTable(folder)
+        ids = [column.name for column in table.columns if column.name.endswith("_id") or column.name == "part"]
+        return DeltaTable.create(
+            folder,
+            schema=pa.schema([pa.field(c.name, c.type, metadata={"comment": c.doc}) for c in table.columns]),
+            mode="ignore",
+            name=table.name,
+            description=table.doc,
+            configuration={
+                # pinned versions must stay readable for ever
+                "delta.enableExpiredLogCleanup": "false",
+                # statistics of other columns would put texts into the log, where no vacuum reaches
+                "delta.dataSkippingStatsColumns": ",".join(ids),
+            },
+        )
+
+    def delete(self, table: str, ids: Sequence[str] | pa.Array, where: str = "") -> int:
+        """Removes the rows whose first key column is among `ids`, and returns how many there were.
+
+        `where` narrows it by words of the configuration (a stage, a tokenizer): predicates stay in the log for
+        ever, so never by content.
+        """
+        form = self.table(table)
+        key = form.key[0]
+        if not key.endswith("_id"):
+            raise StoreError(f"{table}: rows are deleted by id only, and its key is {key}")
+        wanted = sorted(set(ids.to_pylist() if isinstance(ids, (pa.Array, pa.ChunkedArray)) else ids))
+        removed = 0
+        with self.lock(f"table-{table}"):
+            found = self._present(form, wanted)
+            for start in range(0, len(found), IDS_PER_DELETE):
+                listed = ", ".join(quoted(one) for one in found[start : start + IDS_PER_DELETE])
+                predicate = f"{key} IN ({listed})" + (f" AND {where}" if where else "")
+                done = self._retried(
+                    form,
+                    lambda delta, predicate=predicate: delta.delete(predicate, writer_properties=writing(form)),
+                )
+                removed += done.get("num_deleted_rows") or 0
+        return removed
+
+    def _present(self, table: Table, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that the table holds: no commit is made for the others."""
+        if not ids or not (files := self.files(table.name)):
+            return []
+        key = table.key[0]
+        with self.cursor() as con:
+            con.register("wanted", pa.table({key: pa.array(ids, pa.string())}))
+            query = f"SELECT DISTINCT {key} FROM {views.scan(files)} SEMI JOIN wanted USING ({key}) ORDER BY 1"
+            return [row[0] for row in con.sql(query).fetchall()]
+
+    # Reading
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        *,
+        where: str | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows of a table, in no promised order; an empty table with the right columns when it does not exist."""
+        form = self.table(table)
+        names = list(columns) if columns is not None else [column.name for column in form.columns]
+        schema = pa.schema([form.schema.field(name).remove_metadata() for name in names])
+        if not (files := self.files(table, version)):
+            return schema.empty_table()
+        listed = ", ".join(views.name(name) for name in names)
+        condition = f" WHERE {where}" if where else ""
+        with self.cursor() as con, translated(table):
+            source = views.rows(form, files, self._meta.evolved(table))
+            return con.sql(f"SELECT {listed} FROM ({source}){condition}").to_arrow_table().cast(schema)
+
+    @contextmanager
+    def cursor(self, *, memory_limit: str = "2GB", threads: int = 2) -> Iterator[duckdb.DuckDBPyConnection]:
+        """An empty in-memory DuckDB that spills inside the store and is closed at the end."""
+        con = views.connection(self.path / ".tmp", memory_limit, threads)
+        try:
+            yield con
+        finally:
+            con.close()
+
+    def connect(
+        self, versions: Mapping[str, int] | None = None, *, memory_limit: str = "2GB", threads: int = 2
+    ) -> duckdb.DuckDBPyConnection:
+        """An in-memory DuckDB with a view for each table at pinned versions (the newest ones if none are given)
+        and `signals`, `verdicts`, `funnel`, `funnel_check`. Writers that go on do not disturb it."""
+        pinned = self.versions() if versions is None else versions
+        con = views.connection(self.path / ".tmp", memory_limit, threads)
+        with translated("store"):
+            for statement in self.view_statements(pinned):
+                con.execute(statement)
+        return con
+
+    def view_statements(self, versions: Mapping[str, int]) -> list[str]:
+        """The SQL that makes every view over the files of those versions."""
+        declared = self.declared()
+        made = []
+        for table in (*TABLES.values(), *declared):
+            version = versions.get(table.name, -1)
+            files = self.files(table.name, version) if version >= 0 else []
+            body = views.rows(table, files, self._meta.evolved(table.name))
+            made.append(f"CREATE VIEW {views.name(table.name)} AS {body}")
+        return [*made, *views.derived(declared)]
+
+
+@contextmanager
+def translated(table: str) -> Iterator[None]:
+    """Turns what delta-rs, DuckDB and the system raise into the store's own errors; conflicts pass."""
+    try:
+        yield
+    except (StoreError, CommitFailedError):
+        raise
+    except (DeltaError, OSError, duckdb.IOException, duckdb.InvalidInputException, pa.ArrowInvalid) as error:
+        if is_full(error):
+            raise StoreFull(
+                f"{table}: no room left on the device, nothing was added. Free some space and run it again: "
+                "what was committed is kept."
+            ) from error
+        if isinstance(error, duckdb.Error) and "parquet" not in str(error).lower():
+            raise
+        raise StoreCorrupt(
+            f"{table}: {first_line(error)}. The store cannot be read as it is; restore it with `millrace restore`."
+        ) from error
+
+
+def writing(table: Table) -> WriterProperties:
+    """Pictures are compressed already, and a row group of them has to fit in memory."""
+    if any(pa.types.is_binary(column.type) for column in table.columns):
+        return WriterProperties(compression="UNCOMPRESSED", max_row_group_size=256)
+    return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=65_536)
+
+
+def conform(rows: pa.Table, table: Table, part: str | None = None) -> pa.Table:
+    """Rows in the table's columns, order and types; what is missing is null.
+
+    Raises:
+        StoreError: a column that the table does not have, or a value that does not fit.
+    """
+    extra = [name for name in rows.column_names if name not in table.schema.names]
+    if extra:
+        raise StoreError(f"{table.name} has no column {', '.join(extra)}: it has {', '.join(table.schema.names)}")
+    columns = []
+    for column in table.columns:
+        if column.name in rows.column_names:
+            try:
+                columns.append(rows.column(column.name).cast(column.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise StoreError(f"{table.name}.{column.name}: {first_line(error)}") from None
+        else:
+            value = part if column.name == "part" else None
+            columns.append(pa.chunked_array([pa.repeat(pa.scalar(value, column.type), rows.num_rows)]))
+    return pa.table(columns, schema=pa.schema([(c.name, c.type) for c in table.columns]))
+
+
+def conformed(rows: pa.RecordBatchReader, table: Table, part: str | None = None) -> pa.RecordBatchReader:
+    """The same for a stream, batch by batch."""
+    schema = pa.schema([(column.name, column.type) for column in table.columns])
+    batches = (made for batch in rows for made in conform(pa.table(batch), table, part).to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def quoted(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
