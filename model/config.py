@@ -1,0 +1,246 @@
+"""Every choice about the model and its training, as frozen settings that refuse unknown fields.
+
+One id space holds all modalities: text is [0, Vt), special tokens among them; the codes of the next modality
+follow, and so on. Nothing here assumes that there are two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PRESETS = {"tiny": 1, "small": 2, "base": 5, "large": 12}
+"""The dial: about 2.7M, 10M, 125M and 1B parameters."""
+
+
+class ConfigError(ValueError):
+    """Settings that cannot go together; the message says what to change."""
+
+
+class Settings(BaseModel):
+    """Frozen settings: a typo is a readable error that names the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Vocabulary(Settings):
+    """The text tokenizer's size and its special tokens, read by name: `<sep>`, `<lang:en>`, `<task:caption>` …"""
+
+    size: int
+    specials: dict[str, int]
+
+    @classmethod
+    def of(cls, ids: Mapping[str, int]) -> Vocabulary:
+        """From a tokenizer's dictionary of tokens to ids.
+
+        Raises:
+            ConfigError: a special token that every sequence needs is missing.
+        """
+        specials = {token: i for token, i in ids.items() if token.startswith("<") and token.endswith(">")}
+        for token in ("<pad>", "<bos>", "<eos>", "<sep>", "<boi>", "<eoi>"):
+            if token not in specials:
+                raise ConfigError(f"the text tokenizer has no {token} token: fit it again (millrace fit-tokenizers)")
+        return cls(size=max(ids.values()) + 1, specials=dict(sorted(specials.items(), key=lambda item: item[1])))
+
+    def __getitem__(self, token: str) -> int:
+        return self.specials[token]
+
+    def tags(self, lang: str | None, task: str | None) -> list[int]:
+        """Ids of the language's and the task's tag, in that order; what the tokenizer does not know is left out."""
+        names = (f"<lang:{lang}>", f"<task:{task}>")
+        return [self.specials[name] for name in names if name in self.specials]
+
+
+class Modality(Settings):
+    """A kind of token with weights and a head of its own."""
+
+    name: str
+    size: int
+    """Ids."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of a picture's codes; None for text."""
+    begin: int | None = None
+    """The text id after which exactly `length` codes follow."""
+    end: int | None = None
+    """The text id that is forced after them."""
+
+    @property
+    def length(self) -> int:
+        """Codes per item; 0 for text."""
+        return self.grid[0] * self.grid[1] if self.grid else 0
+
+
+def text_and_image(vocabulary: Vocabulary, codes: int, grid: tuple[int, int]) -> tuple[Modality, ...]:
+    """The usual two modalities: text, and pictures of `grid` codes out of `codes` different ones."""
+    return (
+        Modality(name="text", size=vocabulary.size),
+        Modality(name="image", size=codes, grid=grid, begin=vocabulary["<boi>"], end=vocabulary["<eoi>"]),
+    )
+
+
+class ModelConfig(Settings):
+    """The network. `ModelConfig.preset` derives the sizes from one dial; each may be overridden."""
+
+    modalities: tuple[Modality, ...]
+    width: int = Field(128, ge=8, multiple_of=2)
+    depth: int = Field(6, ge=1)
+    heads: int = Field(4, ge=1)
+    kv_heads: int = Field(2, ge=1)
+    hidden: int = Field(512, ge=8)
+    """Width inside the feed-forward layers."""
+    activation: Literal["relu2", "swiglu"] = "relu2"
+    dense: bool = False
+    """One set of weights for all modalities: the control experiment."""
+    rope_base: float = 10_000.0
+    embedding_std: float = 0.5
+    see_whole_picture: bool = False
+    """A picture that is only read is seen as a whole (each code attends to all of its picture's codes), not in raster order."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise ValueError(f"width {self.width} must be an even number of channels for each of {self.heads} heads")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.modalities[0].grid is not None:
+            raise ValueError("the first modality is text: it has no grid")
+        return self
+
+    @classmethod
+    def preset(cls, dial: str | int, modalities: tuple[Modality, ...], **overrides: object) -> ModelConfig:
+        """Sizes from one dial: a preset's name or its number.
+
+        Raises:
+            ConfigError: no such preset.
+        """
+        if isinstance(dial, str) and dial not in PRESETS:
+            raise ConfigError(f'no preset "{dial}": use one of {", ".join(PRESETS)}, or a number')
+        n = PRESETS[dial] if isinstance(dial, str) else dial
+        width = 128 * n
+        channels = 32 if n == 1 else 64 if n < 8 else 128
+        heads = width // channels
+        kv_heads = heads // 2 if heads % 2 == 0 else heads
+        sizes = {"width": width, "depth": n + 5, "heads": heads, "kv_heads": kv_heads, "hidden": 4 * width}
+        return cls.model_validate({"modalities": modalities, **sizes, **overrides})
+
+    @property
+    def offsets(self) -> list[int]:
+        """First id of each modality, and the number of all ids at the end."""
+        return [0, *accumulate(m.size for m in self.modalities)]
+
+    @property
+    def size(self) -> int:
+        """All ids."""
+        return self.offsets[-1]
+
+    @property
+    def channels(self) -> int:
+        """Width of a head."""
+        return self.width // self.heads
+
+    def modality(self, name: str) -> int:
+        """Index of a modality by its name."""
+        return [m.name for m in self.modalities].index(name)
+
+
+class BatchConfig(Settings):
+    """What goes into a batch, and how often."""
+
+    rows: int = Field(8, ge=1)
+    row_length: int = Field(256, ge=8, description="Tokens per row")
+    draw_share: float = Field(0.15, ge=0, le=1, description="Share of units that go from text to picture")
+    text_share: float = Field(0.0, ge=0, le=1, description="Share of units without a picture, where the corpus has any")
+    caption_dropout: float = Field(0.1, ge=0, le=1, description="Share of drawn pictures whose caption is left out")
+    draw_tasks: tuple[str, ...] = ("caption",)
+    """Tasks whose texts describe a picture well enough to draw it."""
+    texts_per_picture: int = Field(4, ge=1, description="Most texts asked of a picture in one reading")
+    fill: float = Field(1.0, gt=0, le=2, description="Units drawn per step, in units of what fits on average")
+    task_weights: dict[str, float] = {}
+    """Relative frequency of a task among a picture's texts; 1 if not named, 0 leaves it out."""
+    language_weights: dict[str, float] = {}
+    image_loss_when_reading: bool = False
+    text_loss_when_drawing: bool = False
+
+
+class OptimizerConfig(Settings):
+    """AdamW throughout, or Muon for the matrices inside the layers and AdamW for the rest."""
+
+    name: Literal["adamw", "muon"] = "muon"
+    lr: float = Field(3e-3, gt=0, description="Step size of AdamW")
+    matrix_lr: float = Field(2e-2, gt=0, description="Step size of Muon")
+    betas: tuple[float, float] = (0.9, 0.95)
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    clip: float = Field(1.0, ge=0, description="Largest gradient norm; 0 for none")
+    schedule: Literal["warmdown", "cosine", "constant"] = "warmdown"
+    warmup: int = Field(20, ge=0, description="Steps of linear warm-up")
+    warmdown: float = Field(0.4, ge=0, le=1, description="Share of the steps that goes linearly to `final`")
+    final: float = Field(0.0, ge=0, le=1, description="Step size at the end, relative to the peak")
+
+
+class TrainConfig(Settings):
+    """A training run."""
+
+    preset: str | int = "tiny"
+    model: dict[str, object] = {}
+    """Overrides of the preset: ModelConfig's fields."""
+    steps: int | None = Field(None, ge=1)
+    seconds: float | None = Field(None, gt=0, description="Time budget, turned into steps once, at the start")
+    seed: int = 0
+    batch: BatchConfig = BatchConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    text_weight: float = Field(1.0, ge=0, description="Weight of the mean loss over text")
+    image_weight: float = Field(0.25, ge=0, description="Weight of the mean loss over picture codes")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores if unset")
+    split: str = "train"
+    log_every: int = Field(25, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("give either steps or seconds")
+        return self
+
+
+class ImageTokenizerConfig(Settings):
+    """The convolutional image tokenizer with finite scalar quantisation (FSQ)."""
+
+    size: int = Field(32, ge=8, description="Side of the square picture, pixels")
+    patch: int = Field(4, ge=2, description="Side of the patch that one code stands for, pixels")
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    width: int = Field(96, ge=8)
+    blocks: int = Field(2, ge=0, description="Residual blocks on each side")
+    steps: int = Field(1200, ge=1)
+    batch: int = Field(64, ge=1)
+    lr: float = Field(3e-3, gt=0)
+    seed: int = 0
+    threads: int | None = Field(None, ge=1)
+    encode_batch: int = Field(64, ge=1, description="Pictures per encoding batch; the last one is padded")
+    least_psnr: float = Field(26.0, description="Gate: held-out reconstruction, dB")
+    least_usage: float = Field(0.25, description="Gate: share of codes in use on held-out pictures")
+
+    @model_validator(mode="after")
+    def _check(self) -> ImageTokenizerConfig:
+        if self.size % self.patch:
+            raise ValueError(f"size {self.size} is not a multiple of patch {self.patch}")
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return (self.size // self.patch, self.size // self.patch)
+
+    @property
+    def codes(self) -> int:
+        """Different codes."""
+        product = 1
+        for level in self.levels:
+            product *= level
+        return product
