@@ -267,7 +267,7 @@ class Store:
         wanted = sorted(set(ids.to_pylist() if isinstance(ids, (pa.Array, pa.ChunkedArray)) else ids))
         removed = 0
         with self.lock(f"table-{table}"):
-            found = self._present(form, wanted)
+            found = self.present(table, wanted)
             for start in range(0, len(found), IDS_PER_DELETE):
                 listed = ", ".join(quoted(one) for one in found[start : start + IDS_PER_DELETE])
                 predicate = f"{key} IN ({listed})" + (f" AND {where}" if where else "")
@@ -278,11 +278,11 @@ class Store:
                 removed += done.get("num_deleted_rows") or 0
         return removed
 
-    def _present(self, table: Table, ids: Sequence[str]) -> list[str]:
-        """Those of the ids that the table holds: no commit is made for the others."""
-        if not ids or not (files := self.files(table.name)):
+    def present(self, table: str, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that a table holds in its first key column."""
+        if not ids or not (files := self.files(table)):
             return []
-        key = table.key[0]
+        key = self.table(table).key[0]
         with self.cursor() as con:
             con.register("wanted", pa.table({key: pa.array(ids, pa.string())}))
             query = f"SELECT DISTINCT {key} FROM {views.scan(files)} SEMI JOIN wanted USING ({key}) ORDER BY 1"
