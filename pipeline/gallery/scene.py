@@ -19,9 +19,11 @@ from pipeline.gallery.grammar import (
     Attributes,
     Group,
 )
+from pipeline.gallery.questions import questions
+from pipeline.gallery.stories import story
 from pipeline.gallery.words import caption, parse
 
-__all__ = ["Attributes", "Group", "Placed", "Scene", "caption", "parse", "sample"]
+__all__ = ["Attributes", "Group", "Placed", "Scene", "caption", "parse", "questions", "sample", "story"]
 
 CANVAS = 64.0
 MARGIN = 2.0
