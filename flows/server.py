@@ -1,0 +1,106 @@
+"""A Prefect API for one command: the one that runs already, or a small one that ends with us, even on kill -9.
+
+Prefect's own temporary server outlives a killed flow; this one asks the kernel to be ended with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+READY_TIMEOUT_S = 120.0
+PR_SET_PDEATHSIG = 1
+
+
+class ServerError(Exception):
+    """The Prefect API did not come up; the message says what to try."""
+
+
+@contextmanager
+def api() -> Iterator[str]:
+    """URL of a Prefect API: PREFECT_API_URL if set, else of a server started here and stopped at the end.
+
+    Raises:
+        ServerError: it did not answer in time.
+    """
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        yield given
+        return
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    process = _start(port)
+    try:
+        wait_until_healthy(url, process)
+        os.environ["PREFECT_API_URL"] = url
+        yield url
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _start(port: int) -> subprocess.Popen:
+    """Its words go to a log file: what a server says while it is being stopped helps nobody at the terminal."""
+    home = Path(os.environ.get("PREFECT_HOME", ".prefect"))
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "server.log").open("ab") as log:
+        command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid())]
+        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen) -> None:
+    """Returns when the API answers."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"the Prefect server ended with status {process.returncode}; try `prefect server start`")
+        try:
+            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise ServerError(f"the Prefect server did not answer within {READY_TIMEOUT_S:.0f} s")
+
+
+def end_with(parent: int) -> None:
+    """Linux sends us SIGTERM when our parent dies; elsewhere the parent's `finally` must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before we asked
+            raise SystemExit(0)
+
+
+def serve(port: int) -> None:
+    """The API without UI and background services."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(ephemeral=True)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", lifespan="on")
+
+
+if __name__ == "__main__":
+    end_with(int(sys.argv[2]))
+    serve(int(sys.argv[1]))
