@@ -278,6 +278,18 @@ class Store:
                 removed += done.get("num_deleted_rows") or 0
         return removed
 
+    def clear(self, table: str, where: Mapping[str, str]) -> None:
+        """Removes the rows whose columns equal `where` (all rows if it is empty).
+
+        Predicates stay in the log for ever, so by words of the configuration only: a stage, a source.
+        """
+        form = self.table(table)
+        if self.version(table) < 0:
+            return
+        predicate = " AND ".join(f"{column} = {quoted(value)}" for column, value in sorted(where.items()))
+        with self.lock(f"table-{table}"):
+            self._retried(form, lambda delta: delta.delete(predicate or None, writer_properties=writing(form)))
+
     def present(self, table: str, ids: Sequence[str]) -> list[str]:
         """Those of the ids that a table holds in its first key column."""
         if not ids or not (files := self.files(table)):
