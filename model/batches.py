@@ -1,0 +1,279 @@
+"""Batches packed from (seed, step, corpus): the same at every start, whatever was drawn before.
+
+A row of fixed length holds several units, which never see each other: a picture with several texts asked of it (as
+branches: each sees the picture and itself), a text with the picture to be drawn from it, or a text alone.
+Every kind of unit walks through its own permutation of the corpus, epoch by epoch; a step's place in each is a
+closed formula, so any step can be made at once. Randomness is counter-based (Philox).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.config import BatchConfig, ModelConfig, Vocabulary
+from model.corpus import Corpus
+from model.sequences import Sequences
+from model.transformer import Tokens, tree_mask
+
+Kind = Literal["read", "draw", "text"]
+KINDS: tuple[Kind, ...] = ("read", "draw", "text")
+
+
+class BatchError(Exception):
+    """No batch can be made of this corpus; the message says what to change."""
+
+
+@dataclass
+class Unit:
+    """A picture and its texts, or a text alone: indices into the corpus."""
+
+    kind: Kind
+    picture: int
+    texts: list[int]
+    captioned: bool = True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed rows as int64 `[rows, row_length]`; `targets` is the next id wanted at each token, -1 for none."""
+
+    ids: Tensor
+    positions: Tensor
+    places: Tensor
+    units: Tensor
+    branches: Tensor
+    blocks: Tensor
+    targets: Tensor
+
+    def tokens(self, device: str = "cpu") -> Tokens:
+        """What the network reads, with the mask that keeps units and branches apart."""
+        mask = tree_mask(self.units.to(device), self.branches.to(device), self.blocks.to(device))
+        return Tokens(self.ids, self.positions, self.places, mask).to(device)
+
+
+class _Rows:
+    """Rows being filled, run by run."""
+
+    def __init__(self, rows: int, length: int, pad: int) -> None:
+        fill = {"ids": pad, "positions": 0, "places": 0, "units": -1, "branches": 0, "blocks": 0, "targets": -1}
+        self.columns = {name: np.full((rows, length), value, np.int64) for name, value in fill.items()}
+        self.used = [0] * rows
+
+    def add(self, row: int, ids: list[int], first: int, unit: int, branch: int, loss: tuple[int, int]) -> slice:
+        """A run of tokens from position `first`; those numbered loss[0] up to loss[1] each predict the next one."""
+        run = slice(self.used[row], self.used[row] + len(ids))
+        c = self.columns
+        c["ids"][row, run] = ids
+        c["positions"][row, run] = np.arange(first, first + len(ids))
+        c["units"][row, run], c["branches"][row, run] = unit, branch
+        start = run.start
+        c["targets"][row, start + loss[0] : start + loss[1]] = ids[loss[0] + 1 : loss[1] + 1]
+        self.used[row] = run.stop
+        return run
+
+    def batch(self) -> Batch:
+        return Batch(**{name: torch.from_numpy(column) for name, column in self.columns.items()})
+
+
+class Batches:
+    """All batches of a run, by step.
+
+    Raises:
+        BatchError: nothing of the corpus fits into a row, or nothing is left under the weights.
+    """
+
+    def __init__(self, corpus: Corpus, config: BatchConfig, model: ModelConfig, vocabulary: Vocabulary, seed: int) -> None:
+        self.corpus, self.config, self.seed = corpus, config, seed
+        self.see_whole_picture = model.see_whole_picture
+        self.sequences = Sequences(model, vocabulary)
+        self.codes = self.sequences.codes
+        if len(corpus.codes) and corpus.codes.shape[1] != self.codes:
+            raise BatchError(f"the corpus has {corpus.codes.shape[1]} codes a picture, the model {self.codes}: "
+                             "set the model's grid to the image tokenizer's")
+        self.weights = self._weights()
+        self.lengths = self._lengths(vocabulary)
+        self.pools = self._pools()
+        self.shares = self._shares()
+        self.per_step = self._units_per_step()
+
+    def plan(self, step: int) -> list[list[Unit]]:
+        """The units of each row at a step (counted from 0)."""
+        rng = _philox(self.seed, 0, step)
+        units = [unit for kind in KINDS for unit in self._draw(kind, step, rng)]
+        return self._pack(units)
+
+    def sample_ids(self, step: int) -> list[list[str]]:
+        """The samples in each row at a step, in order: what the batch plan records."""
+        names = self.corpus.sample_ids
+        return [[names[i].decode() for unit in row for i in unit.texts] for row in self.plan(step)]
+
+    def batch(self, step: int) -> Batch:
+        """The packed tokens of a step."""
+        rows = _Rows(self.config.rows, self.config.row_length, self.sequences.vocabulary["<pad>"])
+        for r, units in enumerate(self.plan(step)):
+            for u, unit in enumerate(units):
+                getattr(self, f"_add_{unit.kind}")(rows, r, u, unit)
+        return rows.batch()
+
+    # What a unit looks like.
+
+    def _add_read(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
+        c, s, n = self.corpus, self.sequences, self.codes
+        loss = (0, n) if self.config.image_loss_when_reading else (0, 0)
+        run = rows.add(row, s.picture(c.codes[unit.picture]), 0, number, 0, loss)
+        inside = slice(run.start + 1, run.stop - 1)
+        rows.columns["places"][row, inside] = np.arange(n)
+        if self.see_whole_picture:
+            rows.columns["blocks"][row, inside] = number + 1
+        for branch, i in enumerate(unit.texts, 1):
+            question = s.question(c.langs[c.lang[i]], c.tasks[c.task[i]], c.prompt(i))
+            ids = question + s.answer(c.text(i))
+            rows.add(row, ids, n + 2, number, branch, (len(question) - 1, len(ids) - 1))
+
+    def _add_draw(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
+        c, s, n = self.corpus, self.sequences, self.codes
+        wish, first = s.wish(), 0
+        if unit.captioned:
+            i = unit.texts[0]
+            wish = s.wish(c.langs[c.lang[i]], c.text(i))
+            first = len(wish) - 2 - int(c.ends[i + 1] - c.ends[i])
+        picture = s.picture(c.codes[unit.picture])
+        start = first if self.config.text_loss_when_drawing and unit.captioned else len(wish) - 1
+        run = rows.add(row, wish + picture[1:], 0, number, 0, (start, len(wish) - 1 + n))
+        rows.columns["places"][row, run.stop - 1 - n : run.stop - 1] = np.arange(n)
+
+    def _add_text(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
+        c, s, i = self.corpus, self.sequences, unit.texts[0]
+        start = s.text(c.langs[c.lang[i]], c.tasks[c.task[i]], c.prompt(i))
+        ids = start + s.answer(c.text(i))
+        rows.add(row, ids, 0, number, 0, (len(start) - 1, len(ids) - 1))
+
+    # Which units a step has.
+
+    def _draw(self, kind: Kind, step: int, rng: np.random.Generator) -> list[Unit]:
+        """The next units of a kind: a step's quota is the difference of two rounded-down products."""
+        rate, pool = self.per_step * self.shares[kind], self.pools[kind]
+        first, last = math.floor(step * rate), math.floor((step + 1) * rate)
+        units = []
+        for position in range(first, last):
+            epoch, place = divmod(position, len(pool))
+            item = int(pool[_permutation(self.seed, KINDS.index(kind), epoch, len(pool))[place]])
+            if kind == "text":
+                units.append(Unit(kind, -1, [item]))
+                continue
+            texts = self.corpus.texts_of(item)
+            weights = self.weights[kind][texts]
+            most = 1 if kind == "draw" else self.config.texts_per_picture
+            # The smallest of exponential draws divided by weights: weighted, without replacement.
+            race = rng.exponential(size=len(texts)) / np.maximum(weights, 1e-30)
+            chosen = [int(texts[j]) for j in np.argsort(race, kind="stable")[:most] if weights[j] > 0]
+            captioned = kind != "draw" or rng.random() >= self.config.caption_dropout
+            units.append(Unit(kind, item, chosen, captioned))
+        return units
+
+    def _pack(self, units: list[Unit]) -> list[list[Unit]]:
+        """Longest first into the row with most room, a picture with one text; more texts while there is room.
+        What does not fit is left out: the plan shows it."""
+        room = [self.config.row_length] * self.config.rows
+        rows: list[list[Unit]] = [[] for _ in room]
+        waiting: list[tuple[int, Unit, list[int]]] = []
+        for unit in sorted(units, key=self._base, reverse=True):
+            row = max(range(len(room)), key=lambda r: room[r])
+            if self._base(unit) > room[row]:
+                continue
+            room[row] -= self._base(unit)
+            texts, unit.texts = unit.texts, unit.texts[:1]
+            rows[row].append(unit)
+            waiting.append((row, unit, texts[1:]))
+        for turn in range(self.config.texts_per_picture):
+            for row, unit, more in waiting:
+                if turn < len(more) and self.lengths["read"][more[turn]] <= room[row]:
+                    room[row] -= int(self.lengths["read"][more[turn]])
+                    unit.texts.append(more[turn])
+        return rows
+
+    def _base(self, unit: Unit) -> int:
+        """Tokens of a unit with its first text."""
+        if unit.kind == "draw" and not unit.captioned:
+            return self.codes + 3
+        trunk = self.codes + 2 if unit.kind == "read" else 0
+        return trunk + int(self.lengths[unit.kind][unit.texts[0]])
+
+    # What is known beforehand.
+
+    def _weights(self) -> dict[Kind, np.ndarray]:
+        """Weight of each text in each kind of unit."""
+        c, config = self.corpus, self.config
+        lang = np.array([config.language_weights.get(name, 1.0) for name in c.langs] or [1.0])
+        task = np.array([config.task_weights.get(name, 1.0) for name in c.tasks] or [1.0])
+        drawn = np.array([float(name in config.draw_tasks) for name in c.tasks] or [0.0])
+        weights = lang[c.lang] * task[c.task]
+        return {"read": weights, "draw": weights * drawn[c.task], "text": weights}
+
+    def _lengths(self, vocabulary: Vocabulary) -> dict[Kind, np.ndarray]:
+        """Tokens of each text in each kind of unit, a read picture's own apart."""
+        c = self.corpus
+        lang = np.array([len(vocabulary.tags(name, None)) for name in c.langs] or [0])[c.lang]
+        task = np.array([len(vocabulary.tags(None, name)) for name in c.tasks] or [0])[c.task]
+        text, prompt = np.diff(c.ends), np.diff(c.prompt_ends)
+        branch = lang + task + prompt + text + 2
+        return {"read": branch, "draw": lang + text + self.codes + 3, "text": branch + 1}
+
+    def _pools(self) -> dict[Kind, np.ndarray]:
+        """Pictures (or texts) that can be a unit of each kind; texts that no row can hold lose their weight."""
+        c, room = self.corpus, self.config.row_length
+        extra = {"read": self.codes + 2, "draw": 0, "text": 0}
+        self.too_long = int(((self.lengths["read"] + self.codes + 2 > room) & (c.picture >= 0)).sum())
+        for kind in KINDS:
+            self.weights[kind] = np.where(self.lengths[kind] + extra[kind] > room, 0.0, self.weights[kind])
+        pictured = c.picture >= 0
+        return {
+            "read": np.unique(c.picture[pictured & (self.weights["read"] > 0)]),
+            "draw": np.unique(c.picture[pictured & (self.weights["draw"] > 0)]),
+            "text": np.flatnonzero(~pictured & (self.weights["text"] > 0)),
+        }
+
+    def _shares(self) -> dict[Kind, float]:
+        """Share of each kind among the units; what the corpus lacks goes to the others in proportion."""
+        config = self.config
+        wanted = {"draw": config.draw_share, "text": config.text_share}
+        wanted["read"] = max(0.0, 1 - sum(wanted.values()))
+        shares = {kind: wanted[kind] if len(self.pools[kind]) else 0.0 for kind in KINDS}
+        total = sum(shares.values())
+        if not total:
+            raise BatchError(
+                f"nothing to train on: of {len(self.corpus.sample_ids)} texts and {len(self.corpus.codes)} pictures none fits "
+                f"a row of {config.row_length} tokens under the task and language weights: raise row_length or the weights"
+            )
+        return {kind: share / total for kind, share in shares.items()}
+
+    def _units_per_step(self) -> float:
+        """How many units fill a step's rows on average."""
+        c, mean = self.corpus, 0.0
+        for kind, share in self.shares.items():
+            if not share:
+                continue
+            usable = self.weights[kind] > 0
+            usable &= (c.picture < 0) if kind == "text" else (c.picture >= 0)
+            length = float(np.average(self.lengths[kind][usable], weights=self.weights[kind][usable]))
+            if kind == "read":
+                texts = np.bincount(c.picture[usable], minlength=len(c.codes))
+                length = self.codes + 2 + length * np.minimum(texts[texts > 0], self.config.texts_per_picture).mean()
+            mean += share * length
+        return max(1.0, self.config.fill * self.config.rows * self.config.row_length / mean)
+
+
+def _philox(seed: int, purpose: int, counter: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, counter, 0]))
+
+
+@lru_cache(maxsize=6)
+def _permutation(seed: int, kind: int, epoch: int, n: int) -> np.ndarray:
+    return _philox(seed, 1 + kind, epoch).permutation(n)

@@ -1,0 +1,129 @@
+"""A snapshot's split as contiguous arrays: what batches are made of. Large ones are mapped from files, not loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class CorpusError(Exception):
+    """A snapshot's tables do not fit together; the message says how."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts by sample id, pictures by image id; everything in the order of those ids, so that it depends on content alone."""
+
+    codes: np.ndarray
+    """int32 `[pictures, codes]`."""
+    sample_ids: np.ndarray
+    """bytes `[texts]`."""
+    picture: np.ndarray
+    """int64 `[texts]`: index of the text's picture, -1 for none."""
+    ids: np.ndarray
+    """int32: ids of all texts, one after the other."""
+    ends: np.ndarray
+    """int64 `[texts + 1]`: where each text ends; the first entry is 0."""
+    prompts: np.ndarray
+    prompt_ends: np.ndarray
+    lang: np.ndarray
+    """int32 `[texts]`: index into `langs`."""
+    task: np.ndarray
+    order: np.ndarray
+    """int64: texts sorted by picture."""
+    starts: np.ndarray
+    """int64 `[pictures + 1]`: where each picture's texts start in `order`."""
+    langs: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def text(self, i: int) -> list[int]:
+        """Ids of a text, without special tokens."""
+        return self.ids[self.ends[i] : self.ends[i + 1]].tolist()
+
+    def prompt(self, i: int) -> list[int]:
+        """Ids of what conditions a text."""
+        return self.prompts[self.prompt_ends[i] : self.prompt_ends[i + 1]].tolist()
+
+    def texts_of(self, picture: int) -> np.ndarray:
+        """Indices of a picture's texts."""
+        return self.order[self.starts[picture] : self.starts[picture + 1]]
+
+    @classmethod
+    def of(cls, samples: pa.Table, text_tokens: pa.Table, image_tokens: pa.Table) -> Corpus:
+        """From `samples` (sample_id, image_id, lang, task), `text_tokens` and `image_tokens`; rows without text tokens
+        are left out.
+
+        Raises:
+            CorpusError: a text's picture has no codes, or pictures differ in their number of codes.
+        """
+        images = image_tokens.select(["image_id", "codes"]).sort_by("image_id").combine_chunks()
+        codes = _matrix(images["codes"])
+        tokens = text_tokens.select(["sample_id", "prompt_ids", "ids"])
+        table = tokens.join(samples.select(["sample_id", "image_id", "lang", "task"]), "sample_id", join_type="inner")
+        table = table.sort_by("sample_id").combine_chunks()
+        picture = pc.index_in(table["image_id"], value_set=images["image_id"], skip_nulls=True)
+        lost = pc.sum(pc.and_(pc.is_valid(table["image_id"]), pc.is_null(picture))).as_py() or 0
+        if lost:
+            raise CorpusError(f"{lost} samples of the snapshot have a picture without codes: run millrace ingest again")
+        pictures = pc.fill_null(picture, -1).to_numpy().astype(np.int64)
+        order = np.argsort(pictures, kind="stable")
+        order = order[pictures[order] >= 0]
+        starts = np.searchsorted(pictures[order], np.arange(len(codes) + 1))
+        (ids, ends), (prompts, prompt_ends) = _flat(table["ids"]), _flat(table["prompt_ids"])
+        (lang, langs), (task, tasks) = _indexed(table["lang"]), _indexed(table["task"])
+        names = np.array(table["sample_id"].to_pylist(), dtype=np.bytes_)
+        return cls(codes, names, pictures, ids, ends, prompts, prompt_ends, lang, task, order, starts, langs, tasks)
+
+    def save(self, folder: Path) -> None:
+        """Writes the arrays as a folder of .npy files, whole or not at all."""
+        scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+        scratch.mkdir(parents=True, exist_ok=True)
+        for name in self._arrays():
+            np.save(scratch / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        (scratch / "names.json").write_text(json.dumps({"langs": self.langs, "tasks": self.tasks}))
+        try:
+            os.replace(scratch, folder)
+        except OSError:  # another process was first, with the same content
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    @classmethod
+    def mapped(cls, folder: Path) -> Corpus:
+        """Opens what `save` wrote without reading it into memory."""
+        names = json.loads((folder / "names.json").read_text())
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in cls._arrays()}
+        return cls(**arrays, langs=tuple(names["langs"]), tasks=tuple(names["tasks"]))
+
+    @classmethod
+    def _arrays(cls) -> Sequence[str]:
+        return [f.name for f in fields(cls) if f.name not in ("langs", "tasks")]
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """A list column of equal lengths as int32 `[rows, length]`."""
+    flat, ends = _flat(column)
+    lengths = np.unique(np.diff(ends))
+    if len(lengths) > 1:
+        raise CorpusError(f"pictures of {lengths[0]} and of {lengths[-1]} codes in one snapshot: use one image tokenizer")
+    return flat.reshape(len(column), int(lengths[0]) if len(lengths) else 0)
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as its values, one after the other, and where each row ends; null counts as empty."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return pc.list_flatten(column).to_numpy().astype(np.int32), ends
+
+
+def _indexed(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A string column as indices into its sorted distinct values; null counts as ''."""
+    filled = pc.fill_null(column, "")
+    names = pc.unique(filled).sort()
+    return pc.index_in(filled, value_set=names).to_numpy().astype(np.int32), tuple(names.to_pylist())
