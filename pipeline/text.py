@@ -1,8 +1,9 @@
 """Text as it comes in, made clean: valid Unicode in NFC, no control characters, plain white space.
 
-What is removed: NUL and other control characters, byte order marks, zero-width spaces, soft hyphens, bidirectional
-overrides and isolates, noncharacters, lone surrogates, a stray invalid byte. What stays: joiners and variation
-selectors (emoji and Indic scripts need them), direction marks, line breaks (two at most in a row).
+What is removed: NUL and other control characters, byte order marks, zero-width spaces, soft hyphens,
+bidirectional overrides and isolates, noncharacters, lone surrogates, a stray invalid byte.
+What stays: joiners and variation selectors (emoji and Indic scripts need them), direction marks, line breaks
+(two at most in a row).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAX_BYTES = 256 << 10
 MOST_INVALID = 0.01
 """A text with more undecodable characters than this share is dropped: `invalid_utf8`."""
 MOST_MARKS = 30
-"""Combining marks kept on one letter (as in Unicode's stream-safe format): sorting endless ones takes forever."""
+"""Combining marks kept on one letter, as in Unicode's stream-safe format: endless ones take forever to sort."""
 
 _PLAIN = r"^[!-~]+( [!-~]+)*$"
 _PLAIN_BYTES = re.compile(rb"[!-~]+(?: [!-~]+)*")
@@ -83,7 +84,7 @@ def normalise_key(text: str) -> str:
 
 
 def to_bytes(value: str) -> bytes:
-    """UTF-8 of a string that may hold surrogates: escaped bytes come back, others stay for `clean` to judge."""
+    """UTF-8 of a string that may hold surrogates: escaped bytes come back, others are left to `clean`."""
     try:
         return value.encode()
     except UnicodeEncodeError:

@@ -4,7 +4,7 @@ The rules, in order:
 - Only the raster formats imported below are opened: no EPS or other format that runs a program, and no format
   without a signature, since any bytes could pass for one.
 - Whatever the header tells (pixels, sides) is judged before a pixel is decoded.
-- The first frame counts; EXIF orientation is applied; an embedded ICC profile that is not sRGB is converted to it.
+- The first frame counts; EXIF orientation is applied; colours under an embedded ICC profile become sRGB.
 - 16-bit samples are scaled to 8 by 255/65535; alpha is laid over white; larger pictures shrink to `max_side`.
 - What came lossless is stored as PNG and what came lossy as JPEG, so equal pixels in two lossless files give
   equal stored bytes, and one `image_id`.
@@ -50,10 +50,11 @@ PLUGINS = (
 FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "PCX", "PSD", "QOI", "SGI",
 )  # fmt: skip
-EXTENSIONS = frozenset(
+_ENDINGS = (
     "jpg jpeg jpe jfif mpo png apng gif webp avif avifs bmp dib tif tiff jp2 j2k jpx j2c jpc "
-    "pbm pgm ppm pnm pfm ico pcx psd qoi sgi rgb rgba bw".split()
+    "pbm pgm ppm pnm pfm ico pcx psd qoi sgi rgb rgba bw"
 )
+EXTENSIONS = frozenset(_ENDINGS.split())
 """File name endings of these formats, lower case, without the dot."""
 
 LOSSY = frozenset({"JPEG", "MPO", "AVIF", "JPEG2000"})
@@ -79,7 +80,8 @@ UPRIGHT = {
 class MediaError(Exception):
     """A picture that cannot be taken; `reason` is one word for the ledger, `detail` says more.
 
-    Reasons: empty, too_large, not_an_image, too_many_pixels, too_small, truncated, unsupported_mode, decode_error.
+    Reasons: empty, too_large, not_an_image, too_many_pixels, too_small, truncated, unsupported_mode,
+    decode_error.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -96,7 +98,7 @@ class Limits(BaseModel):
     max_pixels: int = Field(64_000_000, gt=0, le=89_000_000, description="Most pixels decoded.")
     min_side: int = Field(16, ge=1, description="Shortest side taken, in pixels.")
     max_side: int = Field(512, ge=1, description="Larger pictures shrink to this long side, in pixels.")
-    format: Literal["auto", "png", "jpeg"] = Field("auto", description="Stored encoding; auto: by the original.")
+    format: Literal["auto", "png", "jpeg"] = Field("auto", description="Stored encoding.")
     quality: int = Field(90, ge=1, le=95, description="JPEG quality.")
 
 
@@ -170,7 +172,7 @@ def pixels(image: bytes, size: int) -> np.ndarray:
     return square
 
 
-# --- header ---------------------------------------------------------------------------------------------------------
+# --- header
 
 
 def _open(raw: bytes, limits: Limits) -> Image.Image:
@@ -197,7 +199,7 @@ def _open(raw: bytes, limits: Limits) -> Image.Image:
 
 
 def _quiet() -> None:
-    """Pillow's warnings on bad files are either a verdict (a bomb inside a container) or nothing to a user."""
+    """Pillow warns of bad files: either that is a verdict (a bomb in a container) or nothing to a user."""
     for action, category in (("ignore", UserWarning), ("error", Image.DecompressionBombWarning)):
         if not any(f[0] == action and f[2] is category for f in warnings.filters):
             warnings.filterwarnings(action, category=category, module=r"PIL\.")  # type: ignore[arg-type]
@@ -219,7 +221,7 @@ def _verdict(error: Exception) -> MediaError:
         return error
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return MediaError("too_many_pixels", str(error)[:200])
-    if isinstance(error, EOFError) or any(sign in text for sign in ("truncated", "not enough", "unexpected end")):
+    if isinstance(error, EOFError) or any(sign in text for sign in ("truncated", "not enough")):
         return MediaError("truncated", detail)
     if any(sign in text for sign in ("unsupported", "not supported", "unimplemented", "unknown raw mode")):
         return MediaError("unsupported_mode", detail)
@@ -241,7 +243,7 @@ def _gif_frames(raw: bytes) -> int:
     at = 13 + (3 << ((raw[10] & 7) + 1) if raw[10] & 0x80 else 0)
     frames = 0
     while at < len(raw) and frames < MAX_FRAMES:
-        if raw[at] == 0x2C and at + 9 < len(raw):  # an image: descriptor, perhaps a palette, code size, blocks
+        if raw[at] == 0x2C and at + 9 < len(raw):  # image: descriptor, palette, blocks
             frames += 1
             packed = raw[at + 9]
             at += 11 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
@@ -268,7 +270,7 @@ def _tiff_frames(raw: bytes) -> int:
     return max(1, len(seen))
 
 
-# --- pixels ---------------------------------------------------------------------------------------------------------
+# --- pixels
 
 
 def _upright_rgb(picture: Image.Image, max_side: int) -> Image.Image:
@@ -323,7 +325,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _scaled(picture: Image.Image) -> np.ndarray:
-    """uint8 of integer or float samples: 16 bits by 255/65535, floats in 0..1 by 255, else the range found."""
+    """uint8 of other samples: 16 bits by 255/65535, floats in 0..1 by 255, else by the range found."""
     values = np.asarray(picture)
     if values.dtype == np.uint16 or (picture.mode == "I" and values.min() >= 0 and values.max() <= 65535):
         return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
@@ -376,7 +378,7 @@ def _lab_to_srgb(picture: Image.Image) -> Image.Image:
     return converted
 
 
-# --- storing --------------------------------------------------------------------------------------------------------
+# --- storing
 
 
 def _encoding(picture: Image.Image, kind: str, raw: bytes) -> Literal["png", "jpeg"]:

@@ -1,0 +1,151 @@
+"""What the sources that read files share: which column means what, default values, rows in batches."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from pipeline.step import RAW, Source
+from pipeline.text import to_bytes
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "file": ("file", "file_name", "filename", "image_file", "image_path", "filepath", "path", "image", "img"),
+    "image": ("image", "image_bytes", "img", "jpg", "png", "webp", "bytes"),
+    "url": ("url", "image_url", "img_url", "src", "link"),
+    "text": ("text", "caption", "captions", "texts", "alt", "alt_text", "description", "answer"),
+    "prompt": ("prompt", "question", "instruction"),
+    "lang": ("lang", "language"),
+    "task": ("task",),
+    "label": ("label", "class", "cls"),
+    "page_url": ("page_url", "page", "source_url"),
+    "licence": ("licence", "license"),
+    "author": ("author", "credit", "creator"),
+    "consent": ("consent",),
+    "document": ("document", "document_id", "doc_id"),
+    "position": ("position",),
+    "key": ("key", "id"),
+}
+"""Names by which a column is recognised, the first found wins; upper and lower case do not matter."""
+
+TEXTUAL = ("prompt", "lang", "task", "label", "url", "page_url", "licence", "author", "consent", "document")
+BATCH_ROWS = 256
+BATCH_BYTES = 32 << 20
+
+
+class SourceError(Exception):
+    """A source cannot be read as it is configured; the message says what to change."""
+
+
+class RowSource(Source):
+    """Settings of the sources that read files: values for rows that state none, and names of columns."""
+
+    licence: str | None = Field(None, description="SPDX id of rows that state no licence.")
+    lang: str | None = Field(None, description="BCP 47 language of rows that state none.")
+    task: str | None = Field(None, description="caption, vqa, translate, title, summarize, text or label.")
+    author: str | None = Field(None, description="Whom to credit where a row does not say.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description='Field to column name, e.g. {text = "short_name"}; others are recognised by their names.',
+    )
+    max_bytes: int = Field(64 << 20, gt=0, description="Longer pictures are not read, in bytes.")
+
+    @field_validator("columns")
+    @classmethod
+    def _known_fields(cls, columns: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(set(columns) - set(ALIASES))
+        if unknown:
+            raise ValueError(f"unknown field {', '.join(unknown)}; there are {', '.join(ALIASES)}")
+        return columns
+
+    def recognise(self, names: Iterable[str], fields: Iterable[str] = ALIASES) -> dict[str, str]:
+        """Field to column, for those of the columns that mean something."""
+        present = {name.lower(): name for name in reversed(list(names))}
+        found = {f: c for f, c in self.columns.items() if f in fields and c in present.values()}
+        for field in fields:
+            if field not in self.columns:
+                taken = {*found.values(), *self.columns.values()}
+                free = (present[a] for a in ALIASES[field] if a in present and present[a] not in taken)
+                if name := next(free, None):
+                    found[field] = name
+        return found
+
+    def check_columns(self, names: Iterable[str], where: str, needed: str | None = None) -> None:
+        """Holds the settings against the columns that there are.
+
+        Raises:
+            SourceError: a column named in the settings is missing, or none is recognised as the needed one.
+        """
+        names = list(names)
+        there = f"there are {', '.join(names) or 'none'}"
+        for field, column in self.columns.items():
+            if column not in names:
+                raise SourceError(f'{where}: no column "{column}" for {field}; {there}')
+        if needed and needed not in self.recognise(names):
+            raise SourceError(
+                f'{where}: which column holds the {needed}? Say columns = {{{needed} = "…"}}; {there}'
+            )
+
+    def rows(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The rows of RAW that a record holds: one for each of its texts, one if it has none."""
+        row: dict[str, Any] = {name: getattr(self, name) for name in ("licence", "lang", "task", "author")}
+        for field in TEXTUAL:
+            value = as_text(record.get(columns.get(field, "")))
+            if value is not None:
+                row[field] = value
+        position = as_position(record.get(columns.get("position", "")))
+        if position is not None:
+            row["position"] = position
+        texts = record.get(columns.get("text", ""))
+        if not isinstance(texts, list | tuple):
+            texts = [texts]
+        return [{**row, "text": as_bytes(text)} for text in texts] or [{**row, "text": None}]
+
+
+def as_bytes(value: Any) -> bytes | None:
+    """A cell as the text's bytes; null for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        return to_bytes(value)
+    if isinstance(value, dict | list):
+        return to_bytes(json.dumps(value, ensure_ascii=False, default=str))
+    return to_bytes(str(value))
+
+
+def as_text(value: Any) -> str | None:
+    """A cell as a short valid string: a language, a licence, a URL; null for nothing."""
+    raw = as_bytes(value)
+    if raw is None:
+        return None
+    text = raw.decode("utf-8", "replace").replace("\0", "").strip()
+    return text or None
+
+
+def as_position(value: Any) -> int | None:
+    """A cell as a place within a document, or null where it is none."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if 0 <= number < 2**31 else None
+
+
+def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Rows in the columns of RAW, in batches that are small in rows and in bytes."""
+    held: list[Mapping[str, Any]] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += len(row.get("image") or b"") + len(row.get("text") or b"")
+        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield pa.RecordBatch.from_pylist(held, schema=RAW)
+            held, size = [], 0
+    if held:
+        yield pa.RecordBatch.from_pylist(held, schema=RAW)
