@@ -1,0 +1,16 @@
+-- How much came in, how much was kept, and what does the snapshot hold?
+WITH chosen AS (
+    SELECT sample_id, split FROM members WHERE snapshot = $snapshot
+    UNION ALL
+    SELECT sample_id, NULL FROM verdicts WHERE kept AND $snapshot IS NULL)
+SELECT (SELECT count(*) FROM samples) AS came_in,
+       (SELECT count(*) FROM verdicts WHERE kept) AS kept,
+       (SELECT count(*) FROM images) AS pictures_stored,
+       (SELECT coalesce(sum(octet_length(image)), 0)::BIGINT FROM images) AS bytes_stored,
+       count(*) AS rows,
+       count(DISTINCT image_id) AS pictures,
+       count(DISTINCT lang) AS languages,
+       count(DISTINCT task) AS tasks,
+       count(DISTINCT source) AS sources,
+       coalesce(sum(length(text)), 0)::BIGINT AS characters
+FROM samples JOIN chosen USING (sample_id)
