@@ -19,7 +19,7 @@ MAX_BYTES = 256 << 10
 MOST_INVALID = 0.01
 """A text with more undecodable characters than this share is dropped: `invalid_utf8`."""
 MOST_MARKS = 30
-"""Combining marks kept on one letter, as in Unicode's stream-safe format: endless ones take forever to sort."""
+"""Combining marks kept on one letter, as in Unicode's stream-safe format: endless ones are slow to sort."""
 
 _PLAIN = r"^[!-~]+( [!-~]+)*$"
 _PLAIN_BYTES = re.compile(rb"[!-~]+(?: [!-~]+)*")

@@ -39,7 +39,7 @@ class _Item:
     path: str = ""
     sidecars: tuple[str, ...] = ()
     rows: str = ""
-    """JSON rows of the table, one a line."""
+    """The table's rows for it as JSON, one a line: field to value."""
     error: str = ""
     detail: str = ""
 
@@ -65,7 +65,7 @@ class Folder(RowSource):
         items = self._new(self._items(), known)
         for start in range(0, len(items), self.shard_rows):
             chunk = items[start : start + self.shard_rows]
-            rows = sum(max(1, item.rows.count("\n")) for item in chunk)
+            rows = sum(1 + item.rows.count("\n") for item in chunk)
             payload = [[getattr(item, name) for name in _Item.__slots__] for item in chunk]
             yield Shard(digest([[item.origin, item.version] for item in chunk]), {"items": payload}, rows)
 
@@ -122,8 +122,8 @@ class Folder(RowSource):
                 bad.append(_Item(origin, digest(wrong)[:16], error="bad_row", detail=wrong))
                 continue
             origin = _origin(file.replace("\\", "/").removeprefix("./"))
-            lines = "".join(_line(row) + "\n" for row in self.rows(record.values, columns))
-            texts[origin] = texts.get(origin, "") + lines
+            line = _LINE({field: record.values[name] for field, name in columns.items() if field != "file"})
+            texts[origin] = f"{texts[origin]}\n{line}" if origin in texts else line
         self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, "file")
         return texts, bad
 
@@ -140,7 +140,8 @@ class Folder(RowSource):
     def _read(self, item: _Item) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"origin": item.origin, "version": item.version}
         root = Path(self.path)
-        rows: list[dict[str, Any]] = [_row(line) for line in item.rows.splitlines()]
+        stated = [json.loads(line) for line in item.rows.splitlines()]
+        rows = [row for values in stated for row in self.rows(values, {field: field for field in values})]
         if not item.error:
             try:
                 base["image"] = _bytes(root / item.path, self.max_bytes)
@@ -194,16 +195,12 @@ def _bytes(path: Path, limit: int) -> bytes:
     return raw
 
 
-def _line(row: dict[str, Any]) -> str:
-    text = row["text"]
-    return json.dumps({**row, "text": text.decode("utf-8", "surrogateescape") if text is not None else None})
+def _plain(value: Any) -> str:
+    """What JSON cannot hold, as text: bytes come back through their surrogates."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
-def _row(line: str) -> dict[str, Any]:
-    row = json.loads(line)
-    if row["text"] is not None:
-        row["text"] = row["text"].encode("utf-8", "surrogateescape")
-    return row
+_LINE = json.JSONEncoder(default=_plain).encode
 
 
 def _origin(path: str) -> str:
