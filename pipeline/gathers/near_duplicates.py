@@ -1,0 +1,135 @@
+"""The same picture again: re-encoded, resized or brightened, in this corpus or in anything ingested before."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.asking import decisions, folded
+from pipeline.matching import SIDE, components, hamming_pairs, same_picture
+from pipeline.step import Gather, Gathered
+
+
+class NearDuplicates(Gather):
+    """Groups near-copies of pictures, and drops rows whose picture group, prompt, language and text all agree.
+
+    A picture once grouped stays in its group, and a row once kept stays kept. Of new rows that agree the one with the
+    largest original stays. Held-out rows and training rows are held apart: `decontaminate` judges between them.
+    """
+
+    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("perceptual_hash",)
+    writes: ClassVar[tuple[str, ...]] = ("groups",)
+    radius: int = Field(11, ge=0, le=15, description="Most differing bits of the 64-bit hash.")
+    tolerance: float = Field(
+        24.0, ge=0, le=255, description="Most colour error of the worst cells, in levels."
+    )
+    neighbours: int = Field(
+        512, ge=2, description="Most look-alikes that a picture is compared with, per band."
+    )
+
+    def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
+        old = _number(db)
+        groups = self._group(db, old)
+        db.register("fresh_groups", groups)
+        return Gathered(decisions(db, _drops(db)), {"groups": groups})
+
+    def _group(self, db: duckdb.DuckDBPyConnection, old: int) -> pa.Table:
+        """Rows of `groups` for the new pictures."""
+        hashes = _column(db, "SELECT hash FROM pictures ORDER BY n", np.int64)
+        links: list[tuple[np.ndarray, np.ndarray]] = []
+        solid = np.flatnonzero(_column(db, "SELECT NOT flat FROM pictures ORDER BY n", bool))
+        first_new = int(np.searchsorted(solid, old))
+        for i, j in hamming_pairs(hashes[solid], first_new, self.radius, self.neighbours):
+            i, j = solid[i], solid[j]
+            true = _verify(db, i, j, self.tolerance)
+            links.append((i[true], j[true]))
+        i, j = (
+            (np.concatenate(side) if side else np.empty(0, np.int64) for side in zip(*links, strict=True))
+            if links
+            else (np.empty(0, np.int64),) * 2
+        )
+        leader = _leaders(len(hashes), old, i.astype(np.int64), j.astype(np.int64))
+        db.register("leaders", pa.table({"n": np.arange(old, len(hashes)), "leader": leader[old:]}))
+        return db.sql(
+            "SELECT p.image_id, coalesce(first.group_id, first.image_id) AS group_id FROM leaders "
+            "JOIN pictures p USING (n) JOIN pictures first ON first.n = leader ORDER BY p.image_id"
+        ).to_arrow_table()
+
+
+def _leaders(n: int, old: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """The position whose group each picture joins: int64 [n].
+
+    A direct match with an old picture decides, the first of several; only new pictures without one are chained.
+    """
+    direct = np.full(n, n)
+    np.minimum.at(direct, i[j < old], j[j < old])
+    among_new = j >= old
+    chained = components(n, i[among_new], j[among_new])
+    reached = np.full(n, n)  # an old group that some member of the chain matches
+    np.minimum.at(reached, chained, direct)
+    via = np.where(reached[chained] < n, reached[chained], chained)
+    return np.where(direct < n, direct, via)
+
+
+def _number(db: duckdb.DuckDBPyConnection) -> int:
+    """Makes `pictures(n, image_id, hash, flat, group_id)`, grouped ones first, held-out ones leading; returns how
+    many are grouped already."""
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE pictures AS "
+        "SELECT row_number() OVER (ORDER BY g.group_id IS NULL, h.image_id IS NULL, p.image_id) - 1 AS n, "
+        "p.image_id, p.hash, coalesce(p.flat, true) AS flat, g.group_id FROM perceptual_hash p "
+        "LEFT JOIN groups g USING (image_id) "
+        "LEFT JOIN (SELECT DISTINCT image_id FROM samples WHERE held_out) h USING (image_id) "
+        "WHERE p.hash IS NOT NULL"
+    )
+    row = db.sql("SELECT count(*) FROM pictures WHERE group_id IS NOT NULL").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _verify(db: duckdb.DuckDBPyConnection, i: np.ndarray, j: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which pairs of positions have thumbnails that agree: bool [n]."""
+    wanted = np.unique(np.concatenate([i, j]))
+    db.register("wanted", pa.table({"n": wanted}))
+    found = db.sql(
+        "SELECT thumbnail FROM wanted JOIN pictures USING (n) JOIN perceptual_hash USING (image_id) ORDER BY n"
+    ).to_arrow_table()["thumbnail"]
+    data = b"".join(value for chunk in found.chunks for value in chunk.to_pylist())
+    thumbnails = np.frombuffer(data, np.uint8).reshape(-1, SIDE, SIDE, 3)
+    a, b = np.searchsorted(wanted, i), np.searchsorted(wanted, j)
+    step = 1 << 14
+    blocks = [
+        same_picture(thumbnails[a[at : at + step]], thumbnails[b[at : at + step]], tolerance)
+        for at in range(0, len(a), step)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty(0, bool)
+
+
+def _drops(db: duckdb.DuckDBPyConnection) -> str:
+    """SQL of (sample_id, reason, detail) of the candidates that say what another row says."""
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE said AS SELECT s.sample_id, s.image_id, stays, s.label IS NOT NULL AS labelled, "
+        "md5_number(concat_ws(chr(31), held_out, coalesce(g.group_id, s.image_id, ''), "
+        f"coalesce({folded('prompt')}, chr(30)), coalesce(lang, ''), coalesce(task, ''), "
+        f"coalesce({folded('text')}, chr(30) || coalesce(label, '')))) AS says FROM samples s "
+        "JOIN (SELECT sample_id, false AS stays FROM candidates UNION ALL SELECT sample_id, true FROM incumbents) c "
+        "USING (sample_id) "
+        "LEFT JOIN (SELECT image_id, group_id FROM groups UNION ALL SELECT image_id, group_id FROM fresh_groups) g "
+        "USING (image_id) WHERE s.image_id IS NOT NULL OR s.text IS NOT NULL"
+    )
+    return (
+        "SELECT sample_id, 'duplicate' AS reason, best AS detail FROM ("
+        "SELECT said.sample_id, stays, first_value(said.sample_id) OVER (PARTITION BY says ORDER BY stays DESC, labelled DESC, "
+        "coalesce(original_width::BIGINT * original_height, 0) DESC, said.sample_id) AS best "
+        "FROM said LEFT JOIN images USING (image_id) "
+        "WHERE says IN (SELECT says FROM said GROUP BY says HAVING count(*) > 1)"
+        ") WHERE sample_id <> best AND NOT stays"
+    )
+
+
+def _column(db: duckdb.DuckDBPyConnection, query: str, kind: type) -> np.ndarray:
+    return db.sql(query).to_arrow_table().column(0).to_numpy().astype(kind)

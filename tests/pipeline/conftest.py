@@ -1,0 +1,79 @@
+"""A corpus in memory: the tables of a store, in the DuckDB that a gather is given."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.annotators.perceptual_hash import PerceptualHash
+from pipeline.step import Gather, Gathered
+from storage.tables import PART, TABLES, signal_table
+
+
+class Corpus:
+    """Adds samples and pictures, runs gathers over them, and writes down what they decide."""
+
+    def __init__(self) -> None:
+        self.db = duckdb.connect(config={"threads": 1})
+        hashes = signal_table("perceptual_hash", "image_id", PerceptualHash.columns)
+        for table in [*TABLES.values(), hashes]:
+            self.db.register("schema_of", table.schema.empty_table())
+            self.db.execute(f"CREATE TABLE {table.name} AS SELECT * FROM schema_of")
+            self.db.unregister("schema_of")
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        self.db.register("incoming", rows)
+        self.db.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+        self.db.unregister("incoming")
+
+    def sample(self, sample_id: str, image: str | None = None, text: str | None = None, **more: Any) -> str:
+        row = {"sample_id": sample_id, "document_id": sample_id, "source": "s", "task": "caption", "lang": "en"}
+        row |= {"image_id": image, "text": text, "held_out": False, **more}
+        schema = pa.schema([f for f in TABLES["samples"].schema if f.name in row])
+        self.insert("samples", pa.Table.from_pylist([row], schema=schema))
+        return sample_id
+
+    def picture(self, image_id: str, image: Image.Image | np.ndarray, side: int | None = None) -> str:
+        """Stores a picture as PNG, annotated; `side` overrides its original size."""
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        out = io.BytesIO()
+        image.convert("RGB").save(out, "PNG")
+        row = {"image_id": image_id, "image": out.getvalue(), "width": image.width, "height": image.height}
+        row |= {"original_width": side or image.width, "original_height": side or image.height}
+        rows = pa.Table.from_pylist([row])
+        self.insert("images", rows)
+        self.insert("perceptual_hash", PerceptualHash().annotate(rows, {}))
+        return image_id
+
+    def run(self, gather: Gather) -> dict[str, tuple[bool, str | None, str | None]]:
+        """One round: sample_id to (kept, reason, detail) of what was undecided; the tables are appended to."""
+        stage = gather.name()
+        self.db.execute(
+            "CREATE OR REPLACE TEMP TABLE candidates AS SELECT sample_id FROM samples "
+            f"WHERE sample_id NOT IN (SELECT sample_id FROM decisions WHERE NOT kept OR stage = '{stage}')"
+        )
+        self.db.execute(
+            "CREATE OR REPLACE TEMP TABLE incumbents AS "
+            f"SELECT sample_id FROM decisions WHERE stage = '{stage}' AND kept"
+        )
+        found: Gathered = gather.gather(self.db)
+        for table, rows in found.tables.items():
+            self.insert(table, rows)
+        self.insert("decisions", found.decisions.append_column("stage", pa.repeat(stage, len(found.decisions))))
+        return {r["sample_id"]: (r["kept"], r["reason"], r["detail"]) for r in found.decisions.to_pylist()}
+
+    def groups(self) -> dict[str, str]:
+        return dict(self.db.execute("SELECT image_id, group_id FROM groups").fetchall())
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    assert PART.name == "part"
+    return Corpus()
