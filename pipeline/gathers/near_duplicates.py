@@ -87,8 +87,8 @@ def _number(db: duckdb.DuckDBPyConnection) -> int:
         "LEFT JOIN (SELECT DISTINCT image_id FROM samples WHERE held_out) h USING (image_id) "
         "WHERE p.hash IS NOT NULL"
     )
-    row = db.sql("SELECT count(*) FROM pictures WHERE group_id IS NOT NULL").fetchone()
-    return int(row[0]) if row else 0
+    [(grouped,)] = db.sql("SELECT count(*) FROM pictures WHERE group_id IS NOT NULL").fetchall()
+    return int(grouped)
 
 
 def _verify(db: duckdb.DuckDBPyConnection, i: np.ndarray, j: np.ndarray, tolerance: float) -> np.ndarray:
