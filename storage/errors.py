@@ -14,6 +14,13 @@ StoreError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+from deltalake.exceptions import CommitFailedError, DeltaError
+
 
 class StoreError(Exception):
     """The store cannot do what was asked; the message says why and what to do."""
@@ -79,3 +86,23 @@ def is_full(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """The part of a library's message that a person can read."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def translated(table: str) -> Iterator[None]:
+    """Turns what delta-rs, DuckDB and the system raise into the store's own errors; conflicts pass."""
+    try:
+        yield
+    except (StoreError, CommitFailedError):
+        raise
+    except (DeltaError, OSError, duckdb.IOException, duckdb.InvalidInputException, pa.ArrowInvalid) as error:
+        if is_full(error):
+            raise StoreFull(
+                f"{table}: no room left on the device, nothing was added. Free some space and run it again: "
+                "what was committed is kept."
+            ) from error
+        if isinstance(error, duckdb.Error) and "parquet" not in str(error).lower():
+            raise
+        raise StoreCorrupt(
+            f"{table}: {first_line(error)}. The store cannot be read as it is; restore it with `millrace restore`."
+        ) from error

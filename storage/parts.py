@@ -17,13 +17,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import StoreError
-from storage.store import Store, conform, translated
+from storage.errors import StoreError, translated
+from storage.rows import BLOB_ROWS, conform, has_blobs, plain
+from storage.store import BATCH_ROWS, Store
 from storage.tables import TABLES, Table
 from storage.views import literal
-
-BATCH = 256
-"""Rows in memory at a time, pictures included."""
 
 
 def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
@@ -43,13 +41,13 @@ def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
             scratch.mkdir(parents=True)
             for name, rows in tables.items():
                 shaped = conform(rows, store.table(name), key)
-                small = any(pa.types.is_binary(field.type) for field in shaped.schema)
+                blobs = has_blobs(store.table(name))
                 pq.write_table(
                     shaped,
                     scratch / f"{name}.parquet",
-                    compression="none" if small else "zstd",
-                    row_group_size=BATCH if small else None,
-                    use_dictionary=not small,
+                    compression="none" if blobs else "zstd",
+                    row_group_size=BLOB_ROWS if blobs else None,
+                    use_dictionary=not blobs,
                     write_statistics=False,
                 )
             os.replace(scratch, target)
@@ -175,10 +173,9 @@ class Batch:
         # Of a key that comes twice, the later part's row is taken.
         ordered = list(files.values())[::-1] if wanted is not None else list(files.values())
         total = len(wanted) if wanted is not None else sum(pq.read_metadata(file).num_rows for file in ordered)
-        schema = pa.schema([(c.name, c.type) for c in table.columns])
         self.store.write(
             table,
-            lambda: pa.RecordBatchReader.from_batches(schema, batches(table, ordered, wanted)),
+            lambda: pa.RecordBatchReader.from_batches(plain(table), batches(table, ordered, wanted)),
             parts=list(files),
         )
         return total
@@ -216,7 +213,7 @@ def batches(
     left = None if wanted is None else set(wanted)
     for file in files:
         with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(batch_size=BATCH if table.name == "images" else 16_384):
+            for batch in opened.iter_batches(batch_size=BLOB_ROWS if has_blobs(table) else BATCH_ROWS):
                 if left is None:
                     yield batch
                     continue

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,29 +18,24 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from storage import views
-from storage.errors import (
-    PartConflict,
-    StoreConflict,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    first_line,
-    is_full,
-)
+from storage.errors import PartConflict, StoreConflict, StoreError, first_line, translated
 from storage.lock import FileLock
 from storage.log import Log
 from storage.meta import Meta
+from storage.rows import BLOB_ROWS, conform, conformed, has_blobs, plain, writing
 from storage.tables import TABLES, Table
 
 FOLDERS = ("checkpoints", "tokenizers", "staging", "reports")
 ATTEMPTS = 12
 """Commits tried against other writers before giving up."""
 IDS_PER_DELETE = 2_000
-"""Longer lists of ids make delta-rs's predicate slower than another pass."""
+"""With longer lists of ids, writing a table anew is faster than delta-rs's predicate."""
+BATCH_ROWS = 16_384
+CACHED_LISTS = 256
 
 Rows = pa.Table | pa.RecordBatchReader
 
@@ -56,6 +49,7 @@ class Store:
         self._guard = threading.RLock()
         self._logs: dict[str, Log] = {}
         self._files: dict[tuple[str, int], list[str]] = {}
+        self._handles: dict[str, DeltaTable] = {}
         self._locks: dict[str, FileLock] = {}
 
     @classmethod
@@ -99,7 +93,7 @@ class Store:
         with self.lock("meta"):
             added = self._meta.declare(table)
         if added and self.version(table.name) >= 0:
-            self._delta(table.name).alter.add_columns(added)
+            self._retried(table, lambda delta: delta.alter.add_columns(added))
 
     def table(self, name: str) -> Table:
         """The table of that name, core or declared.
@@ -154,23 +148,34 @@ class Store:
         Raises:
             StoreCorrupt: the log cannot be read, or no longer holds that version.
         """
-        newest = self.version(table)
-        pinned = newest if version is None else version
-        if pinned < 0:
-            return []
-        if (known := self._files.get((table, pinned))) is None:
-            known = sorted(self._delta(table, pinned).file_uris())
-            self._files[table, pinned] = known
-        return known
+        with self._guard:
+            newest = self.version(table)
+            pinned = newest if version is None else version
+            if pinned < 0:
+                return []
+            if (table, pinned) not in self._files:
+                if len(self._files) > CACHED_LISTS:
+                    self._files.clear()
+                self._files[table, pinned] = sorted(self._delta(table, pinned, newest).file_uris())
+            return self._files[table, pinned]
 
     def _log(self, name: str) -> Log:
         if name not in self._logs:
             self._logs[name] = Log(self.path / "tables" / name)
         return self._logs[name]
 
-    def _delta(self, name: str, version: int | None = None) -> DeltaTable:
+    def _delta(self, name: str, version: int, newest: int) -> DeltaTable:
+        """A handle at a version; that of the newest one is kept, and only reads what was committed since."""
+        folder = self.path / "tables" / name
         with translated(name):
-            return DeltaTable(self.path / "tables" / name, version=version)
+            if version != newest:
+                return DeltaTable(folder, version=version)
+            if name in self._handles:
+                self._handles[name].update_incremental()
+            else:
+                self._handles[name] = DeltaTable(folder)
+            handle = self._handles[name]
+            return handle if handle.version() == version else DeltaTable(folder, version=version)
 
     # Writing
 
@@ -189,10 +194,10 @@ class Store:
             table = table.name
         form = self.table(table)
         fill = parts[0] if len(parts) == 1 else None
-        shaped = [conform(batch, form, fill) for batch in ([rows] if isinstance(rows, pa.Table) else [])]
         if isinstance(rows, pa.Table):
-            return self.write(form, lambda: shaped[0].to_reader(), parts=parts)
-        return self.write(form, lambda: conformed(rows, form, fill), parts=parts)
+            shaped = conform(rows, form, fill)
+            return self.write(form, lambda: shaped.to_reader(), parts=parts)
+        return self.write(form, once(conformed(rows, form, fill)), parts=parts)
 
     def write(
         self, table: Table, rows: Callable[[], pa.RecordBatchReader], *, parts: Sequence[str], overwrite: bool = False
@@ -264,19 +269,30 @@ class Store:
         key = form.key[0]
         if not key.endswith("_id"):
             raise StoreError(f"{table}: rows are deleted by id only, and its key is {key}")
-        wanted = sorted(set(ids.to_pylist() if isinstance(ids, (pa.Array, pa.ChunkedArray)) else ids))
-        removed = 0
+        wanted = ids.to_pylist() if isinstance(ids, (pa.Array, pa.ChunkedArray)) else list(ids)
         with self.lock(f"table-{table}"):
             found = self.present(table, wanted)
-            for start in range(0, len(found), IDS_PER_DELETE):
-                listed = ", ".join(quoted(one) for one in found[start : start + IDS_PER_DELETE])
-                predicate = f"{key} IN ({listed})" + (f" AND {where}" if where else "")
-                done = self._retried(
-                    form,
-                    lambda delta, predicate=predicate: delta.delete(predicate, writer_properties=writing(form)),
-                )
-                removed += done.get("num_deleted_rows") or 0
-        return removed
+            if not found:
+                return 0
+            if len(found) > IDS_PER_DELETE:
+                return self._rewrite(form, found, where)
+            predicate = f"{key} IN ({', '.join(map(views.literal, found))})" + (f" AND {where}" if where else "")
+            done = self._retried(form, lambda delta: delta.delete(predicate, writer_properties=writing(form)))
+            return done.get("num_deleted_rows") or 0
+
+    def _rewrite(self, table: Table, ids: Sequence[str], where: str) -> int:
+        """Streams the rows that stay into new files: for many ids faster than a predicate, and as atomic."""
+        key = views.name(table.key[0])
+        source = f"({views.rows(table, self.files(table.name), self._meta.evolved(table.name))})"
+        doomed = f"({key} IN (SELECT id FROM doomed)" + (f" AND {where})" if where else ")")
+        with self.cursor() as con:
+            con.register("doomed", pa.table({"id": pa.array(ids, pa.string())}))
+            count = con.sql(f"SELECT count(*) FROM {source} WHERE {doomed}").fetchall()[0][0]
+            stay = con.sql(f"SELECT * FROM {source} WHERE {doomed} IS NOT TRUE")
+            size = BLOB_ROWS if has_blobs(table) else BATCH_ROWS
+            if count:
+                self.write(table, lambda: conformed(stay.to_arrow_reader(size), table), parts=[], overwrite=True)
+        return count
 
     def clear(self, table: str, where: Mapping[str, str]) -> None:
         """Removes the rows whose columns equal `where` (all rows if it is empty).
@@ -286,7 +302,7 @@ class Store:
         form = self.table(table)
         if self.version(table) < 0:
             return
-        predicate = " AND ".join(f"{column} = {quoted(value)}" for column, value in sorted(where.items()))
+        predicate = " AND ".join(f"{column} = {views.literal(value)}" for column, value in sorted(where.items()))
         with self.lock(f"table-{table}"):
             self._retried(form, lambda delta: delta.delete(predicate or None, writer_properties=writing(form)))
 
@@ -355,62 +371,13 @@ class Store:
         return [*made, *views.derived(declared)]
 
 
-@contextmanager
-def translated(table: str) -> Iterator[None]:
-    """Turns what delta-rs, DuckDB and the system raise into the store's own errors; conflicts pass."""
-    try:
-        yield
-    except (StoreError, CommitFailedError):
-        raise
-    except (DeltaError, OSError, duckdb.IOException, duckdb.InvalidInputException, pa.ArrowInvalid) as error:
-        if is_full(error):
-            raise StoreFull(
-                f"{table}: no room left on the device, nothing was added. Free some space and run it again: "
-                "what was committed is kept."
-            ) from error
-        if isinstance(error, duckdb.Error) and "parquet" not in str(error).lower():
-            raise
-        raise StoreCorrupt(
-            f"{table}: {first_line(error)}. The store cannot be read as it is; restore it with `millrace restore`."
-        ) from error
+def once(stream: pa.RecordBatchReader) -> Callable[[], pa.RecordBatchReader]:
+    """A stream that was read cannot be committed a second time: better an error than a part without rows."""
+    streams = [stream]
 
+    def take() -> pa.RecordBatchReader:
+        if not streams:
+            raise StoreConflict("another writer won while rows were streamed; try again")
+        return streams.pop()
 
-def writing(table: Table) -> WriterProperties:
-    """Pictures are compressed already, and a row group of them has to fit in memory."""
-    if any(pa.types.is_binary(column.type) for column in table.columns):
-        return WriterProperties(compression="UNCOMPRESSED", max_row_group_size=256)
-    return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=65_536)
-
-
-def conform(rows: pa.Table, table: Table, part: str | None = None) -> pa.Table:
-    """Rows in the table's columns, order and types; what is missing is null.
-
-    Raises:
-        StoreError: a column that the table does not have, or a value that does not fit.
-    """
-    extra = [name for name in rows.column_names if name not in table.schema.names]
-    if extra:
-        raise StoreError(f"{table.name} has no column {', '.join(extra)}: it has {', '.join(table.schema.names)}")
-    columns = []
-    for column in table.columns:
-        if column.name in rows.column_names:
-            try:
-                columns.append(rows.column(column.name).cast(column.type))
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise StoreError(f"{table.name}.{column.name}: {first_line(error)}") from None
-        else:
-            value = part if column.name == "part" else None
-            columns.append(pa.chunked_array([pa.repeat(pa.scalar(value, column.type), rows.num_rows)]))
-    return pa.table(columns, schema=pa.schema([(c.name, c.type) for c in table.columns]))
-
-
-def conformed(rows: pa.RecordBatchReader, table: Table, part: str | None = None) -> pa.RecordBatchReader:
-    """The same for a stream, batch by batch."""
-    schema = pa.schema([(column.name, column.type) for column in table.columns])
-    batches = (made for batch in rows for made in conform(pa.table(batch), table, part).to_batches())
-    return pa.RecordBatchReader.from_batches(schema, batches)
-
-
-def quoted(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
+    return take
