@@ -43,14 +43,8 @@ def assign(db: duckdb.DuckDBPyConnection, candidates: str, settings: Splits) -> 
     db.register(
         "components", pa.table({"node": np.arange(count), "component": components(count, node, bond)})
     )
-    return db.sql(
-        _DRAWN,
-        {
-            "seed": str(settings.seed),
-            "test": settings.test,
-            "validation": settings.test + settings.validation,
-        },
-    ).to_arrow_table()
+    bounds = {"test": settings.test, "validation": settings.test + settings.validation}
+    return db.sql(_DRAWN.format(seed=settings.seed, **bounds)).to_arrow_table()
 
 
 def assign_all(store: Store, settings: Splits) -> int:
@@ -106,10 +100,10 @@ clusters AS (
            any_value(rank) AS rank, bool_or(coalesce(held_out, false)) AS held
     FROM members m JOIN samples s USING (sample_id) LEFT JOIN standing USING (component) GROUP BY component),
 drawn AS (
-    SELECT *, md5_number_lower(cluster_id || chr(31) || $seed) / 18446744073709551616.0 AS u FROM clusters)
+    SELECT *, md5_number_lower(cluster_id || chr(31) || '{seed}') / 18446744073709551616.0 AS u FROM clusters)
 SELECT sample_id, cluster_id,
-       CASE WHEN held OR rank = 0 OR (rank IS NULL AND u < $test) THEN 'test'
-            WHEN rank = 1 OR (rank IS NULL AND u < $validation) THEN 'validation'
+       CASE WHEN held OR rank = 0 OR (rank IS NULL AND u < {test}) THEN 'test'
+            WHEN rank = 1 OR (rank IS NULL AND u < {validation}) THEN 'validation'
             ELSE 'train' END AS split
 FROM members JOIN drawn USING (component) ORDER BY sample_id
 """
