@@ -1,14 +1,18 @@
-"""The plan of a corpus: which picture shows what, which defects are planted where. A function of (seed, size)."""
+"""The plan of a corpus: which picture shows what, which defects lie where. A function of (seed, size)."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
+from typing import TypeVar
 
 from pipeline.gallery.scene import Scene, caption, pick, recoloured, sample
+
+T = TypeVar("T")
 
 VERSION = 1
 """Raised whenever the same (seed, size) would give other bytes."""
@@ -38,7 +42,7 @@ COPIES = ("exact_copy", "reencoded_copy", "resized_copy", "brightened_copy")
 LEAKS = ("leaked_exact", "leaked_reencoded")
 UNREADABLE = ("truncated", "html", "empty", "too_small")
 FROM_CLEAN = ("shared_picture", "recoloured", *COPIES)
-EXPECT = {kind: "drop" for kind in (*COPIES, *LEAKS, *UNREADABLE, "spam", "boilerplate")} | {
+EXPECT = dict.fromkeys((*COPIES, *LEAKS, *UNREADABLE, "spam", "boilerplate"), "drop") | {
     "clean": "keep", "shared_picture": "keep", "recoloured": "keep",
     "mismatched_caption": "suspect", "email": "redact", "phone": "redact",
 }  # fmt: skip
@@ -106,7 +110,7 @@ def plan(seed: int, size: int, heldout: int | None = None) -> Corpus:
     number = default_heldout(size) if heldout is None else heldout
     held = tuple(
         Picture(f"h{i:06d}", "heldout", "clean", scene, scene)
-        for i, scene in zip(range(number), fresh(seed, seen, held_out=True), strict=False)
+        for i, scene in enumerate(islice(fresh(seed, seen, held_out=True), number))
     )
     draft = _draft(rng, size, held, seen, fresh(seed, seen, held_out=False))
     return Corpus(seed, size, _deal(rng, draft), held)
@@ -151,9 +155,9 @@ def fresh(seed: int, seen: Layouts, *, held_out: bool) -> Iterator[Scene]:
 def _draft(
     rng: random.Random, size: int, held: tuple[Picture, ...], seen: Layouts, scenes: Iterator[Scene]
 ) -> list[Picture]:
-    """The pictures before they are shuffled; until then `of` holds an index into the list, and names are empty."""
+    """The pictures before they are shuffled: still without names, `of` being an index into the list."""
     number = counts(size, len(held))
-    draft = [Picture("", "", "clean", scene, scene) for scene, _ in zip(scenes, range(number["clean"]))]
+    draft = [Picture("", "", "clean", scene, scene) for scene in islice(scenes, number["clean"])]
     originals = iter(_shuffled(rng, range(len(draft))))
     leakable = iter(_shuffled(rng, held))
     for kind, many in number.items():
@@ -207,7 +211,7 @@ def _deal(rng: random.Random, draft: list[Picture]) -> tuple[Picture, ...]:
     return tuple(dealt)
 
 
-def _shuffled(rng: random.Random, values) -> list:
+def _shuffled(rng: random.Random, values: Iterable[T]) -> list[T]:
     """By random() alone, whose sequence is promised; that of shuffle() is not."""
     keyed = [(rng.random(), place, value) for place, value in enumerate(values)]
     return [value for *_, value in sorted(keyed, key=lambda entry: entry[:2])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "brown")
-"""Of two groups, the one whose colour comes first here is named first: a caption is a function of its picture."""
+"""Of two groups, that whose colour comes first here is named first: the picture decides the caption."""
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
 TEXTURES = ("plain", "striped", "dotted")
 RELATIONS = ("left of", "right of", "above", "below")
@@ -40,7 +40,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Attributes:
-    """All that a caption says. With two groups, the first is `relation` the second, and has the earlier colour."""
+    """All that a caption says. Of two groups, the first has the earlier colour and is `relation` the other."""
 
     groups: tuple[Group, ...]
     relation: str | None

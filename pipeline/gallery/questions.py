@@ -78,8 +78,12 @@ def en_there(group: Group, yes: bool) -> QA:
 
 
 FR_THE = {
-    "circle": "le cercle", "square": "le carré", "triangle": "le triangle", "star": "l'étoile",
-    "heart": "le cœur", "cross": "la croix",
+    "circle": "le cercle",
+    "square": "le carré",
+    "triangle": "le triangle",
+    "star": "l'étoile",
+    "heart": "le cœur",
+    "cross": "la croix",
 }
 
 
@@ -150,19 +154,28 @@ ASKED: dict[str, dict] = {
         "total": lambda n: ("How many shapes are there?", en_number(n)),
         "background": lambda b: ("What colour is the background?", b),
         "side": lambda side, g: (f"Which shape is {EN_SIDES[side]}?", g.shape),
-        "colour": en_colour, "pattern": en_pattern, "count": en_count, "there": en_there,
+        "colour": en_colour,
+        "pattern": en_pattern,
+        "count": en_count,
+        "there": en_there,
     },
     "fr": {
         "total": lambda n: ("Combien de formes y a-t-il ?", words.FR_NUMBERS[n][True]),
         "background": lambda b: ("De quelle couleur est le fond ?", words.FR_BACKGROUNDS[b]),
         "side": lambda side, g: (f"Quelle forme est {FR_SIDES[side]} ?", words.fr_noun(g.shape, 1)),
-        "colour": fr_colour, "pattern": fr_pattern, "count": fr_count, "there": fr_there,
+        "colour": fr_colour,
+        "pattern": fr_pattern,
+        "count": fr_count,
+        "there": fr_there,
     },
     "de": {
         "total": lambda n: ("Wie viele Formen gibt es?", "eine" if n == 1 else words.DE_NUMBERS[n]),
         "background": lambda b: ("Welche Farbe hat der Hintergrund?", words.DE_BACKGROUNDS[b]),
         "side": lambda side, g: (f"Welche Form ist {DE_SIDES[side]}?", words.de_noun(g.shape, 1)),
-        "colour": de_colour, "pattern": de_pattern, "count": de_count, "there": de_there,
+        "colour": de_colour,
+        "pattern": de_pattern,
+        "count": de_count,
+        "there": de_there,
     },
     "zh": {
         "total": lambda n: ("一共有几个图形？", words.ZH_NUMBERS[n] + "个"),
@@ -170,6 +183,7 @@ ASKED: dict[str, dict] = {
         "side": lambda side, g: (f"{ZH_SIDES[side]}是什么形状？", words.ZH_SHAPES[g.shape][1]),
         "colour": lambda g: (f"{words.ZH_SHAPES[g.shape][1]}是什么颜色？", words.ZH_COLOURS[g.colour]),
         "pattern": lambda g: (f"{words.ZH_SHAPES[g.shape][1]}有什么花纹？", ZH_PATTERNS[g.texture]),
-        "count": zh_count, "there": zh_there,
+        "count": zh_count,
+        "there": zh_there,
     },
 }

@@ -1,4 +1,4 @@
-"""Draws a scene by distance functions: anti-aliased at any size, and a picture takes a fraction of a millisecond."""
+"""Draws a scene by distance functions: anti-aliased at any size, in a fraction of a millisecond."""
 
 from __future__ import annotations
 
@@ -63,13 +63,18 @@ def cross(x: Array, y: Array) -> Array:
 
 
 FORMS: dict[str, Callable[[Array, Array], Array]] = {
-    "circle": circle, "square": square, "triangle": triangle, "star": star, "heart": heart, "cross": cross,
+    "circle": circle,
+    "square": square,
+    "triangle": triangle,
+    "star": star,
+    "heart": heart,
+    "cross": cross,
 }
 """Signed distance to the edge, positive inside; x, y in [-1, 1] with y downwards."""
 
 
 def pattern(texture: str, x: Array, y: Array, side: float) -> Array:
-    """Signed distance into the second ink, in pixels of 64; x, y from the object's centre in the same unit."""
+    """Signed distance into the second ink; it, `side`, and x, y from the object's centre in pixels of 64."""
     period = max(6.4, side / 3.2)
     if texture == "striped":
         along = np.mod(y / period + 0.25, 1.0)

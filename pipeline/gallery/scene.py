@@ -28,7 +28,7 @@ __all__ = ["Attributes", "Group", "Placed", "Scene", "caption", "parse", "questi
 CANVAS = 64.0
 MARGIN = 2.0
 GAP = 2.5
-"""Least distance between two objects, and twice that of an object from the middle line between groups, in pixels of 64."""
+"""Least distance between two objects, and of an object from the line between two groups, in pixels of 64."""
 ONE_GROUP = 0.45
 UNSEEN_SHARE = 0.2
 """Share of held-out scenes that show a combination which no training scene shows."""
@@ -37,6 +37,8 @@ SIZES = {
     "half": {1: (20.0, 25.0), 2: (17.5, 22.0), 3: (15.5, 17.5)},
 }
 """Range of an object's side, by the room its group has and the number of its objects, in pixels of 64."""
+
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 T = TypeVar("T")
 
@@ -116,8 +118,7 @@ def place(rng: random.Random, what: Attributes) -> tuple[Placed, ...]:
     }
     if what.relation is None:
         return tuple(scatter(rng, what.groups[0].count, whole, SIZES["whole"], 0))
-    opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-    boxes = (halves[what.relation], halves[opposite[what.relation]])
+    boxes = (halves[what.relation], halves[OPPOSITE[what.relation]])
     return tuple(
         placed
         for index, (group, box) in enumerate(zip(what.groups, boxes, strict=True))
@@ -157,23 +158,17 @@ def apart(a: Placed, b: Placed) -> bool:
 def recoloured(scene: Scene, rng: random.Random) -> Scene:
     """The same layout in other colours: a different picture with a different caption, not a copy."""
     while True:
-        groups: list[Group] = []
-        for group in scene.groups:
-            colour = pick(rng, COLOURS)
-            groups.append(replace(group, colour=colour))
+        groups = [replace(group, colour=pick(rng, COLOURS)) for group in scene.groups]
         new = [g.colour for g in groups]
         old = [g.colour for g in scene.groups]
-        if len(set(new)) == len(new) and all(a != b for a, b in zip(new, old, strict=True)):
-            if not any(g.unseen for g in groups):
-                return reordered(replace(scene, groups=tuple(groups)))
+        changed = len(set(new)) == len(new) and all(a != b for a, b in zip(new, old, strict=True))
+        if changed and not any(g.unseen for g in groups):
+            return reordered(replace(scene, groups=tuple(groups)))
 
 
 def reordered(scene: Scene) -> Scene:
     """Brings the groups back into the order in which captions name them."""
     if len(scene.groups) < 2 or COLOURS.index(scene.groups[0].colour) < COLOURS.index(scene.groups[1].colour):
         return scene
-    opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
     objects = tuple(replace(placed, group=1 - placed.group) for placed in scene.objects)
-    return replace(
-        scene, groups=scene.groups[::-1], relation=opposite[str(scene.relation)], objects=objects
-    )
+    return replace(scene, groups=scene.groups[::-1], relation=OPPOSITE[str(scene.relation)], objects=objects)

@@ -30,7 +30,6 @@ class Handler(SimpleHTTPRequestHandler):
     def list_directory(self, path):
         """Refuses: only files that are named are served."""
         self.send_error(404, "Not found")
-        return None
 
 
 @contextmanager

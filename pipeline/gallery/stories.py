@@ -14,18 +14,29 @@ DE_THERE = {"left": "Links davon", "right": "Rechts davon", "top": "Darüber", "
 ZH_THERE = {"left": "左边", "right": "右边", "top": "上方", "bottom": "下方"}
 ENDINGS = {
     "en": (
-        "Every evening there was singing.", "Nobody ever felt alone there.",
-        "When the wind came, everything stayed in its place.", "In the morning there was bread for all.",
+        "Every evening there was singing.",
+        "Nobody ever felt alone there.",
+        "When the wind came, everything stayed in its place.",
+        "In the morning there was bread for all.",
     ),
     "fr": (
-        "Chaque soir, on y chantait.", "Personne ne s'y sentait jamais seul.",
-        "Quand le vent venait, tout restait à sa place.", "Le matin, il y avait du pain pour tous.",
+        "Chaque soir, on y chantait.",
+        "Personne ne s'y sentait jamais seul.",
+        "Quand le vent venait, tout restait à sa place.",
+        "Le matin, il y avait du pain pour tous.",
     ),
     "de": (
-        "Jeden Abend wurde dort gesungen.", "Niemand fühlte sich dort je allein.",
-        "Wenn der Wind kam, blieb alles an seinem Platz.", "Am Morgen gab es Brot für alle.",
+        "Jeden Abend wurde dort gesungen.",
+        "Niemand fühlte sich dort je allein.",
+        "Wenn der Wind kam, blieb alles an seinem Platz.",
+        "Am Morgen gab es Brot für alle.",
     ),
-    "zh": ("每天晚上那里都有歌声。", "那里从来没有人感到孤单。", "风来的时候，一切都留在原处。", "早上大家都有面包。"),
+    "zh": (
+        "每天晚上那里都有歌声。",
+        "那里从来没有人感到孤单。",
+        "风来的时候，一切都留在原处。",
+        "早上大家都有面包。",
+    ),
 }
 
 

@@ -87,7 +87,7 @@ def asked(rng: random.Random, scene: Scene) -> list[Row]:
 
 
 def shared_row(picture: Picture) -> Row:
-    """What nobody else says about the same picture: its caption in a reserved language, or another question."""
+    """What nobody else says of the same picture: its caption in a reserved language, or another question."""
     if picture.reserved:
         return Row(caption(picture.told, picture.reserved), picture.reserved)
     question, answer = questions(picture.told)[-1]
@@ -112,15 +112,25 @@ def labelled(rng: random.Random, found: list[Row], picture: Picture) -> list[Row
 FIRST = ("anna", "ben", "chloe", "dmitri", "emil", "fatima", "grace", "hugo", "ines", "jun", "karim", "lena")
 LAST = ("adler", "bauer", "chen", "dubois", "evans", "fischer", "garcia", "huang", "ito", "jansen", "keller")
 DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com", "studio.example.org")
-CONTACTS = ("{caption}. Contact: {secret}", "{caption} ({secret})", "{secret} - {caption}", "{caption}, write to {secret}")
-CALLS = ("{caption}. Call {secret}", "{caption}, tel. {secret}", "Phone {secret}: {caption}", "{caption} - {secret}")
-PHONES = ("+1 {a:03d}-555-01{b:02d}", "({a:03d}) 555-01{b:02d}", "+44 20 7946 0{c:03d}", "01 99 00 {b:02d} {d:02d}", "+49 30 23125 {c:03d}")
+CONTACTS = (
+    "{caption}. Contact: {secret}", "{caption} ({secret})",
+    "{secret} - {caption}", "{caption}, write to {secret}",
+)  # fmt: skip
+CALLS = (
+    "{caption}. Call {secret}", "{caption}, tel. {secret}",
+    "Phone {secret}: {caption}", "{caption} - {secret}",
+)  # fmt: skip
+PHONES = (
+    "+1 {a:03d}-555-01{b:02d}", "({a:03d}) 555-01{b:02d}", "+44 20 7946 0{c:03d}",
+    "01 99 00 {b:02d} {d:02d}", "+49 30 23125 {c:03d}",
+)  # fmt: skip
 """Ranges that are set aside for fiction: nobody can be reached there."""
-GOODS = ("watches", "phone cases", "sunglasses", "sneakers", "vitamins", "handbags", "headphones", "printer ink")
+GOODS = ("watches", "phone cases", "sunglasses", "sneakers", "vitamins", "handbags", "printer ink")
 CRIES = ("BUY NOW", "LIMITED OFFER", "Click here", "ORDER TODAY", "Best price", "Free shipping")
 BOILERPLATE = (
-    "image", "untitled", "no description available", "stock photo", "click to enlarge", "IMG_{b:02d}{c:03d}.JPG",
-    "DSC{c:03d}{b:02d}", "thumbnail", "photo", "all rights reserved", "placeholder image", "logo",
+    "image", "untitled", "no description available", "stock photo", "click to enlarge", "thumbnail",
+    "IMG_{b:02d}{c:03d}.JPG", "DSC{c:03d}{b:02d}", "photo",
+    "all rights reserved", "placeholder image", "logo",
 )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def score(truth: pa.Table, kinds: Iterable[str], dropped: Collection[str]) -> Sc
 
 
 def score_copies(truth: pa.Table, dropped: Collection[str], kinds: Iterable[str] = COPIES) -> Score:
-    """Of each planted pair of a copy and its original, exactly one must go; which one is the pipeline's choice.
+    """Of each planted pair of a copy and its original exactly one must go: which one is not ours to say.
 
     `dropped` names the pictures whose English caption was dropped as a duplicate.
     """

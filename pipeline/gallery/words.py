@@ -74,12 +74,16 @@ FR_COLOURS = {
 FR_INVARIABLE = frozenset({"orange", "cyan", "brown"})
 FR_BACKGROUNDS = {"white": "blanc", "grey": "gris", "black": "noir", "pink": "rose"}
 FR_RELATIONS = {
-    "left of": "à gauche", "right of": "à droite", "above": "au-dessus", "below": "au-dessous",
+    "left of": "à gauche",
+    "right of": "à droite",
+    "above": "au-dessus",
+    "below": "au-dessous",
 }
 
 
 def fr_noun(shape: str, count: int) -> str:
-    return FR_SHAPES[shape][count > 1]
+    singular, plural, _ = FR_SHAPES[shape]
+    return singular if count == 1 else plural
 
 
 def fr_colour(group: Group) -> str:
@@ -121,16 +125,25 @@ DE_SHAPES = {
 }
 """Singular, plural, dative plural, gender."""
 DE_COLOURS = {
-    "red": "rot", "orange": "orangefarben", "yellow": "gelb", "green": "grün",
-    "cyan": "cyanfarben", "blue": "blau", "purple": "violett", "brown": "braun",
+    "red": "rot",
+    "orange": "orangefarben",
+    "yellow": "gelb",
+    "green": "grün",
+    "cyan": "cyanfarben",
+    "blue": "blau",
+    "purple": "violett",
+    "brown": "braun",
 }
 DE_TEXTURES = {"striped": "gestreift", "dotted": "gepunktet"}
 DE_BACKGROUNDS = {"white": "weiß", "grey": "grau", "black": "schwarz", "pink": "rosa"}
 DE_RELATIONS = {"left of": "links von", "right of": "rechts von", "above": "über", "below": "unter"}
 DE_ENDINGS = {
-    ("nominative", "m"): ("ein", "er"), ("nominative", "n"): ("ein", "es"),
-    ("accusative", "m"): ("einen", "en"), ("accusative", "n"): ("ein", "es"),
-    ("dative", "m"): ("einem", "en"), ("dative", "n"): ("einem", "en"),
+    ("nominative", "m"): ("ein", "er"),
+    ("nominative", "n"): ("ein", "es"),
+    ("accusative", "m"): ("einen", "en"),
+    ("accusative", "n"): ("ein", "es"),
+    ("dative", "m"): ("einem", "en"),
+    ("dative", "n"): ("einem", "en"),
 }
 """Article, and the ending of an adjective after it."""
 
@@ -146,11 +159,12 @@ def de_group(group: Group, case: str = "nominative") -> str:
     else:
         number, ending = DE_NUMBERS[group.count], "en" if case == "dative" else "e"
     texture = [] if group.texture == "plain" else [DE_TEXTURES[group.texture] + ending]
-    return " ".join([number, *texture, DE_COLOURS[group.colour] + ending, de_noun(group.shape, group.count, case)])
+    colour = DE_COLOURS[group.colour] + ending
+    return " ".join([number, *texture, colour, de_noun(group.shape, group.count, case)])
 
 
 def de_background(background: str, ending: str) -> str:
-    """"rosa" takes no ending."""
+    """ "rosa" takes no ending."""
     return DE_BACKGROUNDS[background] + (ending if background != "pink" else "")
 
 
@@ -165,13 +179,23 @@ def german(scene: Described) -> str:
 
 ZH_NUMBERS = ("零", "一", "两", "三", "四")
 ZH_SHAPES = {
-    "circle": ("个", "圆形"), "square": ("个", "正方形"), "triangle": ("个", "三角形"),
-    "star": ("颗", "星星"), "heart": ("颗", "爱心"), "cross": ("个", "十字"),
+    "circle": ("个", "圆形"),
+    "square": ("个", "正方形"),
+    "triangle": ("个", "三角形"),
+    "star": ("颗", "星星"),
+    "heart": ("颗", "爱心"),
+    "cross": ("个", "十字"),
 }
 """Measure word, noun."""
 ZH_COLOURS = {
-    "red": "红色", "orange": "橙色", "yellow": "黄色", "green": "绿色",
-    "cyan": "青色", "blue": "蓝色", "purple": "紫色", "brown": "棕色",
+    "red": "红色",
+    "orange": "橙色",
+    "yellow": "黄色",
+    "green": "绿色",
+    "cyan": "青色",
+    "blue": "蓝色",
+    "purple": "紫色",
+    "brown": "棕色",
 }
 ZH_TEXTURES = {"plain": "", "striped": "带条纹的", "dotted": "带圆点的"}
 ZH_BACKGROUNDS = {"white": "白色", "grey": "灰色", "black": "黑色", "pink": "粉色"}
@@ -187,7 +211,9 @@ def zh_group(group: Group) -> str:
 def chinese(scene: Described) -> str:
     first, *second = (zh_group(group) for group in scene.groups)
     ground = f"{ZH_BACKGROUNDS[scene.background]}背景上"
-    return f"{ground}，{first}在{second[0]}的{ZH_RELATIONS[str(scene.relation)]}" if second else f"{ground}有{first}"
+    if not second:
+        return f"{ground}有{first}"
+    return f"{ground}，{first}在{second[0]}的{ZH_RELATIONS[str(scene.relation)]}"
 
 
 CAPTIONS = {"en": english, "fr": french, "de": german, "zh": chinese}

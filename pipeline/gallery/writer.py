@@ -1,4 +1,4 @@
-"""Lays the corpus out as a user's data would lie: a folder, tar shards, a URL list, and the truth beside them."""
+"""Lays the corpus out as a user's data would lie: a folder, tar shards, a URL list; the truth beside them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GalleryExists(Exception):
 
 @dataclass(frozen=True)
 class Written:
-    """A corpus on disk. `folder`, `tars`, `urls` and `heldout` are what sources read, `served` what the server offers."""
+    """A corpus on disk: sources read `folder`, `tars`, `urls` and `heldout`; the server offers `served`."""
 
     path: Path
     seed: int
@@ -79,15 +79,21 @@ def write(
 ) -> Written:
     """Writes the corpus of (seed, size), or finds it written already. `progress` gets (pictures done, all).
 
-    URLs in urls.csv are names relative to wherever `served/` is offered, unless `base_url` is to stand before them.
+    URLs in urls.csv are relative to wherever `served/` is offered, unless `base_url` shall stand before them.
 
     Raises:
         GalleryExists: `path` holds another corpus or other files.
     """
     path = Path(path)
     corpus = plan(seed, size, heldout)
-    mark = {"version": VERSION, "seed": seed, "size": size, "heldout": len(corpus.heldout), "base_url": base_url}
     written = Written(path, seed, size, len(corpus.heldout))
+    mark = {
+        "version": VERSION,
+        "seed": seed,
+        "size": size,
+        "heldout": written.heldout_size,
+        "base_url": base_url,
+    }
     if _complete(path, mark):
         return written
     scratch = path.with_name(path.name + ".partial")
@@ -99,7 +105,7 @@ def write(
     (scratch / MARK).write_text(json.dumps(mark) + "\n")
     if path.exists():
         path.rmdir()
-    os.replace(scratch, path)
+    scratch.replace(path)
     return written
 
 
@@ -163,7 +169,7 @@ def write_task(task: Task) -> int:
 
 
 def write_tar(path: Path, pictures: Sequence[Picture], seed: int) -> None:
-    """A WebDataset shard: key.png or key.jpg, key.txt and key.json of each picture. Equal bytes every time."""
+    """A WebDataset shard: key.png or key.jpg, key.txt and key.json of each picture; always the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
         for picture in pictures:
@@ -193,12 +199,12 @@ def _write_texts(path: Path, corpus: Corpus, base_url: str) -> None:
     """captions.jsonl of folder and heldout (a line per row, several per picture), and urls.csv."""
     for source, pictures in (("folder", corpus.pictures), ("heldout", corpus.heldout)):
         (path / source).mkdir(exist_ok=True)
-        with open(path / source / "captions.jsonl", "w", encoding="utf-8", newline="\n") as lines:
+        with (path / source / "captions.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
             for picture in pictures:
                 if picture.source == source:
                     for row in rows(picture, corpus.seed):
                         lines.write(_json({"file": picture.file, **entry(picture, row)}) + "\n")
-    with open(path / "urls.csv", "w", encoding="utf-8", newline="") as file:
+    with (path / "urls.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         table.writeheader()
         for picture in corpus.pictures:

@@ -18,13 +18,13 @@ PER_BATCH = 100
 
 
 class Gallery(Source):
-    """Rendered scenes with captions, questions and planted defects; the same for the same (seed, size, heldout)."""
+    """Rendered scenes with captions, questions and planted defects: a function of (seed, size, heldout)."""
 
     version: ClassVar[int] = corpus.VERSION
 
     seed: int = 0
     size: int = Field(20_000, ge=1, description="training pictures, planted defects among them")
-    heldout: int | None = Field(None, ge=0, description="held-out pictures; a twentieth of size, at least 100, if unset")
+    heldout: int | None = Field(None, ge=0, description="held-out pictures; unset: size / 20, at least 100")
     part: Literal["train", "heldout"] = Field("train", description="which of the two this source yields")
 
     def pictures(self) -> tuple[corpus.Picture, ...]:
