@@ -42,7 +42,8 @@ class Unit:
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows as int64 `[rows, row_length]`; `targets` is the next id wanted at each token, -1 for none."""
+    """Packed rows as int64 `[rows, row_length]` (`positions` has two coordinates); `targets` is the next id wanted at
+    each token, -1 for none."""
 
     ids: Tensor
     positions: Tensor
@@ -61,17 +62,21 @@ class Batch:
 class _Rows:
     """Rows being filled, run by run."""
 
-    def __init__(self, rows: int, length: int, pad: int) -> None:
-        fill = {"ids": pad, "positions": 0, "places": 0, "units": -1, "branches": 0, "blocks": 0, "targets": -1}
+    def __init__(self, rows: int, length: int, sequences: Sequences) -> None:
+        fill = {"ids": sequences.vocabulary["<pad>"], "places": 0, "units": -1, "branches": 0, "blocks": 0, "targets": -1}
         self.columns = {name: np.full((rows, length), value, np.int64) for name, value in fill.items()}
+        self.columns["positions"] = np.zeros((rows, length, 2), np.int64)
+        self.sequences = sequences
         self.used = [0] * rows
 
     def add(self, row: int, ids: list[int], first: int, unit: int, branch: int, loss: tuple[int, int]) -> slice:
         """A run of tokens from position `first`; those numbered loss[0] up to loss[1] each predict the next one."""
         run = slice(self.used[row], self.used[row] + len(ids))
         c = self.columns
+        cursor = self.sequences.cursor(first)
+        located = np.array([cursor.step(i) for i in ids])
         c["ids"][row, run] = ids
-        c["positions"][row, run] = np.arange(first, first + len(ids))
+        c["positions"][row, run], c["places"][row, run] = located[:, :2], located[:, 2]
         c["units"][row, run], c["branches"][row, run] = unit, branch
         start = run.start
         c["targets"][row, start + loss[0] : start + loss[1]] = ids[loss[0] + 1 : loss[1] + 1]
@@ -116,7 +121,7 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """The packed tokens of a step."""
-        rows = _Rows(self.config.rows, self.config.row_length, self.sequences.vocabulary["<pad>"])
+        rows = _Rows(self.config.rows, self.config.row_length, self.sequences)
         for r, units in enumerate(self.plan(step)):
             for u, unit in enumerate(units):
                 getattr(self, f"_add_{unit.kind}")(rows, r, u, unit)
@@ -128,14 +133,12 @@ class Batches:
         c, s, n = self.corpus, self.sequences, self.codes
         loss = (0, n) if self.config.image_loss_when_reading else (0, 0)
         run = rows.add(row, s.picture(c.codes[unit.picture]), 0, number, 0, loss)
-        inside = slice(run.start + 1, run.stop - 1)
-        rows.columns["places"][row, inside] = np.arange(n)
         if self.see_whole_picture:
-            rows.columns["blocks"][row, inside] = number + 1
+            rows.columns["blocks"][row, run.start + 1 : run.stop - 1] = number + 1
         for branch, i in enumerate(unit.texts, 1):
             question = s.question(c.langs[c.lang[i]], c.tasks[c.task[i]], c.prompt(i))
             ids = question + s.answer(c.text(i))
-            rows.add(row, ids, n + 2, number, branch, (len(question) - 1, len(ids) - 1))
+            rows.add(row, ids, s.after_picture, number, branch, (len(question) - 1, len(ids) - 1))
 
     def _add_draw(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
         c, s, n = self.corpus, self.sequences, self.codes
@@ -146,8 +149,7 @@ class Batches:
             first = len(wish) - 2 - int(c.ends[i + 1] - c.ends[i])
         picture = s.picture(c.codes[unit.picture])
         start = first if self.config.text_loss_when_drawing and unit.captioned else len(wish) - 1
-        run = rows.add(row, wish + picture[1:], 0, number, 0, (start, len(wish) - 1 + n))
-        rows.columns["places"][row, run.stop - 1 - n : run.stop - 1] = np.arange(n)
+        rows.add(row, wish + picture[1:], 0, number, 0, (start, len(wish) - 1 + n))
 
     def _add_text(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
         c, s, i = self.corpus, self.sequences, unit.texts[0]

@@ -66,6 +66,8 @@ class Modality(Settings):
     """The text id after which exactly `length` codes follow."""
     end: int | None = None
     """The text id that is forced after them."""
+    levels: tuple[int, ...] | None = None
+    """Levels of each channel that a code stands for, if it is a product of scalars (FSQ)."""
 
     @property
     def length(self) -> int:
@@ -73,12 +75,12 @@ class Modality(Settings):
         return self.grid[0] * self.grid[1] if self.grid else 0
 
 
-def text_and_image(vocabulary: Vocabulary, codes: int, grid: tuple[int, int]) -> tuple[Modality, ...]:
+def text_and_image(vocabulary: Vocabulary, codes: int, grid: tuple[int, int],
+                   levels: tuple[int, ...] | None = None) -> tuple[Modality, ...]:
     """The usual two modalities: text, and pictures of `grid` codes out of `codes` different ones."""
-    return (
-        Modality(name="text", size=vocabulary.size),
-        Modality(name="image", size=codes, grid=grid, begin=vocabulary["<boi>"], end=vocabulary["<eoi>"]),
-    )
+    begin, end = vocabulary["<boi>"], vocabulary["<eoi>"]
+    image = Modality(name="image", size=codes, grid=grid, begin=begin, end=end, levels=levels)
+    return (Modality(name="text", size=vocabulary.size), image)
 
 
 class ModelConfig(Settings):
@@ -94,7 +96,11 @@ class ModelConfig(Settings):
     activation: Literal["relu2", "swiglu"] = "relu2"
     dense: bool = False
     """One set of weights for all modalities: the control experiment."""
-    rope_base: float = 10_000.0
+    rope_base: float = 1_000.0
+    rope_2d: bool = False
+    """A code's position is its row and its column, half of the channels for each; else its place in reading order."""
+    embed_levels: bool = False
+    """A code's embedding is its own plus a projection of its quantised levels."""
     embedding_std: float = 0.5
     see_whole_picture: bool = False
     """A picture that is only read is seen as a whole (each code attends to all of its picture's codes), not in raster order."""
@@ -105,6 +111,8 @@ class ModelConfig(Settings):
             raise ValueError(f"width {self.width} must be an even number of channels for each of {self.heads} heads")
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.rope_2d and self.width // self.heads % 4:
+            raise ValueError(f"rope_2d needs a multiple of 4 channels a head, and has {self.width // self.heads}")
         if self.modalities[0].grid is not None:
             raise ValueError("the first modality is text: it has no grid")
         return self
@@ -173,6 +181,7 @@ class OptimizerConfig(Settings):
     matrix_lr: float = Field(2e-2, gt=0, description="Step size of Muon")
     betas: tuple[float, float] = (0.9, 0.95)
     momentum: float = 0.95
+    momentum_warmup: int = Field(100, ge=0, description="Steps from a momentum of 0.85 to its full one")
     weight_decay: float = 0.0
     clip: float = Field(1.0, ge=0, description="Largest gradient norm; 0 for none")
     schedule: Literal["warmdown", "cosine", "constant"] = "warmdown"

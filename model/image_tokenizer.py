@@ -110,6 +110,11 @@ class ImageTokenizer:
         """Rows and columns of codes."""
         return self.config.grid
 
+    @property
+    def size(self) -> int:
+        """Side of the pictures that it encodes, pixels."""
+        return self.config.size
+
     @torch.no_grad()
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 `[n, size, size, 3]` to int32 codes `[n, rows * columns]` in raster order, always in batches of one size:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-from model.config import ModelConfig, Vocabulary
+from model.config import Modality, ModelConfig, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Sequences:
     @property
     def codes(self) -> int:
         """Codes of a picture."""
-        return self.config.modalities[self.config.modality("image")].length
+        return self._image.length
 
     def picture(self, codes: Iterable[int]) -> list[int]:
         """A picture to be read."""
@@ -47,10 +48,51 @@ class Sequences:
         """What precedes a text that no picture goes with."""
         return [self.vocabulary["<bos>"], *self.question(lang, task, prompt)]
 
-    def places(self, ids: list[int]) -> list[int]:
-        """For each id the index of a code within its picture; 0 for text."""
-        low, place, out = self.config.offsets[1], -1, []
-        for i in ids:
-            place = place + 1 if i >= low else -1
-            out.append(max(place, 0))
-        return out
+    @property
+    def after_picture(self) -> int:
+        """Position of what follows a picture that is read: its branches all start there."""
+        return 2 + self._extent
+
+    def cursor(self, first: int = 0) -> Cursor:
+        """Positions and places from a first position on."""
+        return Cursor(self.config.offsets[1], self._extent, self._places, first)
+
+    @property
+    def _image(self) -> Modality:
+        return self.config.modalities[self.config.modality("image")]
+
+    @property
+    def _extent(self) -> int:
+        """Positions that a picture takes up."""
+        grid = self._image.grid or (0, 0)
+        return max(grid) if self.config.rope_2d else self.codes
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        """The two coordinates of each code, counted from the picture's first."""
+        columns = (self._image.grid or (0, 1))[1]
+        return [divmod(i, columns) if self.config.rope_2d else (i, i) for i in range(self.codes)]
+
+
+@dataclass
+class Cursor:
+    """Walks along one path of tokens."""
+
+    low: int
+    """First id that is a code."""
+    extent: int
+    places: list[tuple[int, int]]
+    position: int
+    place: int = -1
+    """Index of the last code within its picture; -1 outside of pictures."""
+
+    def step(self, token: int) -> tuple[int, int, int]:
+        """The next token's two coordinates, and its index within its picture (0 for text)."""
+        if token < self.low:
+            if self.place >= 0:
+                self.position, self.place = self.position + self.extent, -1
+            self.position += 1
+            return self.position - 1, self.position - 1, 0
+        self.place += 1
+        row, column = self.places[self.place]
+        return self.position + row, self.position + column, self.place

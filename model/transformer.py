@@ -7,6 +7,7 @@ is applied to exactly its own tokens; only attention sees them in reading order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,8 @@ class Tokens:
     ids: Tensor
     """int64, over all modalities."""
     positions: Tensor
-    """int64: distance along the token's own path (branches of one trunk count on from its end)."""
+    """int64 `[rows, length, 2]`: two coordinates along the token's own path (branches of one trunk count on from its
+    end). They are equal for text, and for codes too unless the model tells rows from columns."""
     places: Tensor
     """int64: the index of a code within its picture; 0 elsewhere."""
     mask: Tensor | None = None
@@ -166,6 +168,27 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
+def rope_frequencies(config: ModelConfig) -> Tensor:
+    """Radians per position `[2, channels / 2]`: each channel pair turns with one of the two coordinates."""
+    pairs = config.channels // 2
+    turns = torch.zeros(2, pairs)
+    if not config.rope_2d:
+        turns[0] = config.rope_base ** (-torch.arange(pairs) / pairs)
+        return turns
+    half = pairs // 2
+    turns[0, :half] = turns[1, half:] = config.rope_base ** (-torch.arange(half) / half)
+    return turns
+
+
+def level_values(levels: tuple[int, ...]) -> Tensor:
+    """The channels that each code stands for, in [-1, 1]: `[codes, channels]`, the first channel counting fastest."""
+    codes, columns, stride = torch.arange(prod(levels)), [], 1
+    for level in levels:
+        columns.append((codes // stride % level) / (level - 1) * 2 - 1)
+        stride *= level
+    return torch.stack(columns, dim=1)
+
+
 class Layer(nn.Module):
     """The experts of one layer and the attention that joins them."""
 
@@ -225,9 +248,13 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norms = nn.ModuleList(Norm(config.width) for _ in config.modalities)
         self.heads = nn.ModuleList(nn.Linear(config.width, m.size, bias=False) for m in config.modalities)
-        half = config.channels // 2
-        frequencies = config.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.level_projections = nn.ModuleDict()
+        if config.embed_levels:
+            for m in config.modalities:
+                if m.levels:
+                    self.level_projections[m.name] = nn.Linear(len(m.levels), config.width)
+                    self.register_buffer(f"levels_{m.name}", level_values(m.levels), persistent=False)
+        self.register_buffer("frequencies", rope_frequencies(config), persistent=False)
         self.register_buffer("offsets", torch.tensor(config.offsets), persistent=False)
 
     @torch.no_grad()
@@ -237,6 +264,8 @@ class Transformer(nn.Module):
         for name, weight in self.named_parameters():
             if name.endswith(".gain"):
                 weight.fill_(1.0)
+            elif name.endswith(".bias"):
+                weight.zero_()
             elif name.endswith((".out.weight", ".down.weight")) or name.startswith("heads."):
                 weight.zero_()
             else:
@@ -316,13 +345,13 @@ class Transformer(nn.Module):
     def _layout(self, tokens: Tokens, kinds: Tensor, cache: Cache | None) -> Layout:
         counts = torch.bincount(kinds, minlength=len(self.config.modalities)).tolist()
         order = inverse = None
-        positions = tokens.positions.flatten()
+        positions = tokens.positions.reshape(-1, 2)
         if max(counts) < len(kinds):
             order = torch.argsort(kinds, stable=True)
             inverse = torch.empty_like(order)
             inverse[order] = torch.arange(len(order), device=order.device)
             positions = positions[order]
-        angles = (positions[:, None].float() * self.frequencies)[:, None, :]
+        angles = (positions.float() @ self.frequencies)[:, None, :]
         layout = Layout((tokens.ids.shape[0], tokens.ids.shape[1]), order, inverse, counts,
                         angles.cos(), angles.sin(), tokens.mask)
         if cache is None:
@@ -343,6 +372,9 @@ class Transformer(nn.Module):
                     ids.split(layout.counts), places.split(layout.counts), strict=True)
         for modality, low, embedding, part, place in split:
             x = embedding(part - low)
+            if modality.name in self.level_projections:
+                values = getattr(self, f"levels_{modality.name}")
+                x = x + self.level_projections[modality.name](values[part - low])
             if modality.grid:
                 columns = modality.grid[1]
                 x = x + self.row_embeddings[modality.name](place // columns)

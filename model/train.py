@@ -1,0 +1,309 @@
+"""Training: a snapshot and settings in, a checkpoint out; killed anywhere, it goes on and ends with the same bits.
+
+Every step is a function of (seed, step, snapshot, weights). The plan of the next steps is recorded before they run,
+metrics while they run, and a checkpoint's metadata last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from pydantic import ValidationError
+
+from model import checkpoint as checkpoints
+from model import losses
+from model.batches import Batches
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig, TrainConfig
+from model.corpus import Corpus
+from model.optim import Optimizer
+from model.optim import schedule as step_size
+from model.tokenizers import Tokenizers
+from model.transformer import Transformer
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+RUN = "run.json"
+FLUSH_SECONDS = 5.0
+"""Metrics wait at most this long: a commit takes some tens of milliseconds."""
+TRIAL_STEPS = (2, 6)
+"""Steps run to warm up, and to measure, when a time budget is to become a number of steps."""
+MAPPED_FROM = 200_000
+"""Texts from which on the corpus is mapped from files instead of held in memory."""
+
+
+class TrainError(Exception):
+    """The run cannot go on; the message says what to do."""
+
+
+class Diverged(TrainError):
+    """The loss is not a number any more."""
+
+
+class Stopped(TrainError):
+    """The run was asked to end early: it has saved, and the same call goes on from there."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        super().__init__(f"training stopped at step {step}; the same command goes on from {folder}")
+        self.folder, self.step = folder, step
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar wants to know."""
+
+    step: int
+    """Steps done."""
+    steps: int
+    loss: float
+    tokens_per_second: float
+
+
+def train(store: Store, snapshot: Snapshot, config: TrainConfig, *, run_id: str,
+          progress: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None) -> Path:
+    """Trains on a snapshot's split and returns the folder of the final checkpoint.
+
+    A run id that has checkpoints goes on after the last complete one; one that is done returns at once.
+
+    Raises:
+        TrainError: the run id belongs to other settings or another snapshot.
+        Diverged: the loss is not finite.
+        Stopped: `stop` said so; a checkpoint of that step is saved.
+    """
+    return Run(store, snapshot, config, run_id).go(progress or (lambda at: None), stop or (lambda: False))
+
+
+class Run:
+    """One training run: everything that its steps need."""
+
+    def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
+        self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
+        self.root = store.folder("checkpoints") / run_id
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        if config.device == "cpu":
+            keep_freed_memory()
+        self.tokenizers = Tokenizers.of(store, snapshot)
+        try:
+            self.model_config = self.tokenizers.model_config(config.preset, **config.model)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise TrainError(f"[train.model] {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        self.batches = Batches(load_corpus(store, snapshot, config.split), config.batch, self.model_config,
+                               self.tokenizers.vocabulary, config.seed)
+        self.weights = [config.text_weight if m.grid is None else config.image_weight for m in self.model_config.modalities]
+        self.begin()
+
+    def begin(self) -> None:
+        """Fresh weights and optimizer, from the seed."""
+        self.network = Transformer(self.model_config).initialise(self.config.seed).to(self.config.device)
+        self.optimizer = Optimizer(self.network, self.config.optimizer, half=self.config.precision == "bf16")
+
+    def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Path:
+        """Runs from where the last checkpoint ended up to the last step."""
+        self.steps = self._settle()
+        self._state("started")
+        saved = checkpoints.latest(self.root)
+        step = saved.step if saved else 0
+        if saved:
+            self._record(saved)  # a kill may have come between the files and the row
+            if step >= self.steps:
+                self._state("finished")
+                return saved.folder
+            self.network.load_state_dict(saved.weights(self.config.device))
+            self.optimizer.load(saved.optimizer(self.config.device))
+        meter = Meter(self.store, self.run_id, step)
+        while step < self.steps:
+            if step % self.config.checkpoint_every == 0 or saved and step == saved.step:
+                self._plan(step)
+            found = self.step(step)
+            step += 1
+            meter.count(self.config.batch.rows * self.config.batch.row_length)
+            if step % self.config.log_every == 0 or step == self.steps:
+                values = {f"loss_{name}": float(loss) for name, loss in found.items()}
+                if not all(map(math.isfinite, values.values())):
+                    raise Diverged(f"the loss is {values} at step {step}: lower [train.optimizer] lr and matrix_lr, "
+                                   f"and start again under another run id than {self.run_id}")
+                rate = meter.log(step, values | {"learning_rate": self._lr(step - 1)})
+                progress(Progress(step, self.steps, values["loss_text"], rate))
+            ending = step == self.steps or stop()
+            if ending or step % self.config.checkpoint_every == 0:
+                meter.flush()
+                saved = self._save(step)
+            if ending and step < self.steps:
+                raise Stopped(saved.folder, step)
+        self._state("finished")
+        return saved.folder
+
+    def step(self, step: int) -> dict[str, torch.Tensor]:
+        """One optimizer step (from 0); the mean loss of each modality before it."""
+        device = self.config.device
+        batch = self.batches.batch(step)
+        half = self.config.precision == "bf16"
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
+            pairs = self.network.targets(batch.tokens(device), batch.targets.to(device))
+        found = losses.per_modality(pairs, self.config.label_smoothing)
+        losses.weighted(found, self.weights).backward()
+        self.optimizer.step(step, self.steps)
+        return {m.name: loss.detach() for m, loss in zip(self.model_config.modalities, found, strict=True)}
+
+    def _lr(self, step: int) -> float:
+        return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps)
+
+    def _settle(self) -> int:
+        """The number of steps, fixed when the run starts, and the check that it is the same run."""
+        settings = {"config": self.config.model_dump(mode="json"), "content_hash": self.snapshot.content_hash}
+        path = self.root / RUN
+        if path.is_file():
+            known = json.loads(path.read_text())
+            if {key: known[key] for key in settings} != settings:
+                raise TrainError(f"run {self.run_id} was started with other settings or on another snapshot: "
+                                 "give another run id, or the settings in " + str(path))
+            return known["steps"]
+        steps = self.config.steps or self._affordable(self.config.seconds or 1.0)
+        self.root.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_file(path, json.dumps({"steps": steps, **settings}, indent=1).encode())
+        return steps
+
+    def _affordable(self, seconds: float) -> int:
+        """Steps that fit in a time, measured on weights that are then thrown away."""
+        warm, measured = TRIAL_STEPS
+        self.steps = warm + measured
+        start = time.perf_counter()
+        for step in range(warm + measured):
+            if step == warm:
+                begun = time.perf_counter()
+            self.step(step)
+        took = (time.perf_counter() - begun) / measured
+        self.begin()
+        return max(1, int((seconds - (time.perf_counter() - start)) / took))
+
+    def _plan(self, step: int) -> None:
+        """Records which samples the steps up to the next checkpoint see, before they see them."""
+        every = self.config.checkpoint_every
+        first = step - step % every
+        part = f"{self.run_id}/plan/{first}"
+        if self.store.has("batch_plan", part):
+            return
+        rows = [
+            {"run_id": self.run_id, "step": s, "slot": slot, "sample_ids": ids}
+            for s in range(first, min(first + every, self.steps))
+            for slot, ids in enumerate(self.batches.sample_ids(s))
+        ]
+        self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN).append_column(*_part(part, len(rows))), parts=[part])
+
+    def _save(self, step: int) -> Checkpoint:
+        meta = {
+            "run_id": self.run_id,
+            "snapshot": self.snapshot.name,
+            "content_hash": self.snapshot.content_hash,
+            "text_tokenizer": self.snapshot.text_tokenizer,
+            "image_tokenizer": self.snapshot.image_tokenizer,
+            "steps": self.steps,
+            "parameters": self.network.parameter_count(),
+            "model": self.model_config.model_dump(mode="json"),
+            "vocabulary": self.tokenizers.vocabulary.model_dump(mode="json"),
+            "train": self.config.model_dump(mode="json"),
+        }
+        saved = checkpoints.write(self.root, step, self.network.state_dict(), self.optimizer.state(), meta)
+        self._record(saved)
+        checkpoints.prune(self.root, self.config.keep_checkpoints)
+        return saved
+
+    def _record(self, saved: Checkpoint) -> None:
+        """The checkpoint's row, once."""
+        row = {
+            "checkpoint_id": saved.id, "run_id": self.run_id, "step": saved.step, "snapshot": self.snapshot.name,
+            "path": str(saved.folder.relative_to(self.store.path)), "parameters": saved.meta["parameters"], "at": _now(),
+        }
+        self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
+
+    def _state(self, state: str) -> None:
+        row = {"run_id": self.run_id, "kind": "train", "state": state, "snapshot": self.snapshot.name,
+               "config": self.config.model_dump_json(), "at": _now()}
+        self._append("runs", row, f"{self.run_id}/{state}")
+
+    def _append(self, table: str, row: dict[str, Any], part: str) -> None:
+        if not self.store.has(table, part):
+            self.store.append(table, pa.Table.from_pylist([row | {"part": part}]), parts=[part])
+
+
+class Meter:
+    """Collects metrics and commits them every few seconds, each logged step being a part of its own."""
+
+    def __init__(self, store: Store, run_id: str, step: int) -> None:
+        self.store, self.run_id = store, run_id
+        self.waiting: dict[str, list[dict[str, Any]]] = {}
+        self.tokens, self.since, self.flushed = 0, time.perf_counter(), time.perf_counter()
+
+    def count(self, tokens: int) -> None:
+        self.tokens += tokens
+
+    def log(self, step: int, values: dict[str, float]) -> float:
+        """Takes the figures of a step; returns tokens per second since the last ones (padding included)."""
+        now = time.perf_counter()
+        rate = self.tokens / max(now - self.since, 1e-9)
+        self.tokens, self.since = 0, now
+        part = f"{self.run_id}/metrics/{step}"
+        values = values | {"tokens_per_second": rate}
+        self.waiting[part] = [
+            {"run_id": self.run_id, "step": step, "name": name, "value": value, "at": _now(), "part": part}
+            for name, value in values.items()
+        ]
+        if now - self.flushed > FLUSH_SECONDS:
+            self.flush()
+        return rate
+
+    def flush(self) -> None:
+        """Commits what waits, but for what an earlier life of the run has committed."""
+        parts = self.store.missing("metrics", list(self.waiting))
+        if parts:
+            rows = [row for part in parts for row in self.waiting[part]]
+            self.store.append("metrics", pa.Table.from_pylist(rows), parts=parts)
+        self.waiting, self.flushed = {}, time.perf_counter()
+
+
+PLAN = pa.schema([("run_id", pa.string()), ("step", pa.int64()), ("slot", pa.int32()), ("sample_ids", pa.list_(pa.string()))])
+
+
+def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
+    """A split as arrays; a large one through files under the store, made once for its content."""
+    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}"
+    if (cache / "names.json").is_file():
+        return Corpus.mapped(cache)
+    samples = snapshot.samples(split, ["sample_id", "image_id", "lang", "task"])
+    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split))
+    if len(corpus.sample_ids) < MAPPED_FROM:
+        return corpus
+    corpus.save(cache)
+    return Corpus.mapped(cache)
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what tensors free for the next ones: handing pages back and faulting them in again made
+    element-wise operations two to four times slower. Elsewhere than on glibc it does nothing."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def _part(part: str, rows: int) -> tuple[str, pa.Array]:
+    return "part", pa.array([part] * rows, pa.string())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
