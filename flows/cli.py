@@ -17,6 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from flows import server
+
 app = typer.Typer(
     help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
     no_args_is_help=True,
@@ -163,9 +165,10 @@ def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     Example: millrace ingest --config millrace.toml
     """
     quiet_prefect(Path())
-    from flows import ingest as flow
+    with server.api():
+        from flows import ingest as flow
 
-    show(flow.start(str(config)), as_json)
+        show(flow.start(str(config)), as_json)
 
 
 @command
@@ -180,9 +183,10 @@ def train(
     Example: millrace train --snapshot latest
     """
     quiet_prefect(Path())
-    from flows import train as flow
+    with server.api():
+        from flows import train as flow
 
-    show(flow.start(str(config), snapshot, run), as_json)
+        show(flow.start(str(config), snapshot, run), as_json)
 
 
 @command
@@ -196,9 +200,10 @@ def evaluate(
     Example: millrace evaluate --checkpoint latest --json
     """
     quiet_prefect(Path())
-    from flows import evaluate as flow
+    with server.api():
+        from flows import evaluate as flow
 
-    show(flow.start(str(config), checkpoint), as_json)
+        show(flow.start(str(config), checkpoint), as_json)
 
 
 @command
@@ -354,9 +359,9 @@ def up(
     Example: millrace up --port 4200
     """
     quiet_prefect(Path())
-    from flows import up as server
+    from flows import up as serving
 
-    server.run(config, port)
+    serving.run(config, port)
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ class Config(Settings):
     splits: Splits = Splits()
     licences: LicenceConfig = LicenceConfig()
     tokens: TokensConfig = TokensConfig()
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @cached_property

@@ -120,7 +120,7 @@ def run(config: Config) -> Ingested:
     """The whole ingest, inside a flow run."""
     store = Store.open(config.store.path)
     before = store.version("samples")
-    parts.commit(store, parts.pending(store))  # what a kill left staged
+    parts.commit(store, parts.waiting(store))  # what a kill left staged
     made = collect(store, config)
     made += annotate(store, config, config.annotator_steps, {})
     made += decide(store, config)
@@ -152,7 +152,7 @@ def ingest(config: str = "millrace.toml") -> dict[str, Any]:
     done = run(settings)
     store = Store.open(settings.store.path)
     with store.connect() as db:
-        rows = db.execute("SELECT * FROM funnel").to_arrow_table().to_pylist()
+        rows = db.sql("SELECT * FROM funnel").to_arrow_table().to_pylist()
     create_table_artifact(key="funnel", table=rows, description=f"Snapshot {done.snapshot}")
     if done.parts_made:
         emit_event(

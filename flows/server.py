@@ -41,8 +41,10 @@ def api() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     process = _start(port)
     try:
+        os.environ["PREFECT_API_URL"] = url  # Prefect reads it once, when it is imported:
+        import prefect  # noqa: F401  here, while the server starts
+
         wait_until_healthy(url, process)
-        os.environ["PREFECT_API_URL"] = url
         yield url
     finally:
         os.environ.pop("PREFECT_API_URL", None)

@@ -38,7 +38,7 @@ def opened(config: Path) -> Store:
 
 def rows(store: Store, query: str) -> list[dict[str, Any]]:
     with store.connect() as db:
-        return db.execute(query).to_arrow_table().to_pylist()
+        return db.sql(query).to_arrow_table().to_pylist()
 
 
 def query(config: Path, text: str) -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ def query(config: Path, text: str) -> list[dict[str, Any]]:
 def stats(config: Path) -> dict[str, list[dict[str, Any]]]:
     store = opened(config)
     with store.connect() as db:
-        return {title: db.execute(text).to_arrow_table().to_pylist() for title, text in STATS.items()}
+        return {title: db.sql(text).to_arrow_table().to_pylist() for title, text in STATS.items()}
 
 
 def catalog(config: Path) -> Path:

@@ -103,7 +103,7 @@ def _rows_of_part(store: Store, step: Annotator, part: str) -> pa.Table:
     base = "images" if step.key == "image_id" else "samples"
     with store.connect() as db:
         query = f"{_select(step.key, step.reads, base)} WHERE {base}.part = ? ORDER BY {base}.{step.key}"
-        return db.execute(query, [part]).to_arrow_table()
+        return db.sql(query, params=[part]).to_arrow_table()
 
 
 def _select(key: str, reads: Sequence[str], base: str) -> str:
@@ -153,11 +153,11 @@ def work_filter(store: Store, job: Job, filters: Sequence[Filter], policy: str) 
     if not parts.staged(store, job.key):
         reads = ["source", *(column for f in filters for column in f.reads)]
         with store.connect() as db:
-            rows = db.execute(
+            rows = db.sql(
                 f"{_select('sample_id', reads, 'samples')} JOIN decisions d ON d.sample_id = samples.sample_id "
                 f"AND d.stage = '{collecting.STAGE}' AND d.kept "
                 "WHERE samples.part = ? ORDER BY samples.sample_id",
-                [job.part],
+                params=[job.part],
             ).to_arrow_table()
         parts.stage(store, job.key, {"decisions": judge(rows, filters, policy)})
     return job.key
@@ -206,11 +206,11 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
         generations.current(store, table, gather.fingerprint(), {})
     with store.connect() as db:
         candidates(db, stage)
-        ids = db.execute("SELECT sample_id FROM candidates ORDER BY sample_id").to_arrow_table()["sample_id"]
+        ids = db.sql("SELECT sample_id FROM candidates ORDER BY sample_id").to_arrow_table()["sample_id"]
         if not len(ids):
             return 0
         found = gather.gather(db)
-        sources = db.execute(
+        sources = db.sql(
             "SELECT sample_id, source FROM samples SEMI JOIN candidates USING (sample_id)"
         ).to_arrow_table()
     key = digest([stage, policy, generation, ids.to_pylist()])

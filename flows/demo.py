@@ -1,0 +1,118 @@
+"""`millrace demo`: the whole main job on the embedded demo corpus, with a summary that says what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from rich.table import Table as Grid
+
+from flows import server
+from flows.config import read
+from flows.progress import bar, console, say
+from pipeline.gallery.server import serve
+from pipeline.gallery.writer import GalleryExists, write
+from storage.store import Store
+
+SEED = 0
+
+
+class DemoError(Exception):
+    """The demo cannot run here; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a demo is."""
+
+    pictures: int
+    seconds: float
+
+
+QUICK = Size(pictures=24_000, seconds=510)
+FULL = Size(pictures=60_000, seconds=2_700)
+
+
+def run(path: Path, *, full: bool = False, size: int | None = None, seconds: float | None = None) -> dict[str, Any]:
+    """Makes the corpus, turns the mill once, prints the summary, and returns it."""
+    began = time.monotonic()
+    chosen = FULL if full else QUICK
+    pictures, budget = size or chosen.pictures, seconds or chosen.seconds
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with bar("draw the gallery", pictures, "pictures") as shown:
+            corpus = write(path / "data", SEED, pictures, progress=lambda done, total: shown.update(done, total=total))
+    except GalleryExists as error:
+        raise DemoError(f"{error}; or run the demo elsewhere with --path") from error
+    config = path / "millrace.toml"
+    with serve(corpus.path) as base_url, server.api():
+        from flows.mill import mill
+
+        template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
+        config.write_text(template.substitute(base_url=base_url, seconds=f"{budget:g}"), encoding="utf-8")
+        say("Prefect is ready; turning the mill")
+        from flows.runners import task_runner
+
+        done = mill.with_options(task_runner=task_runner(read(config).run))(config=str(config))
+    done["seconds"] = round(time.monotonic() - began, 1)
+    done["config"] = str(config)
+    done["planted"] = planted(config, corpus.truth)
+    summary(done, config)
+    return done
+
+
+def planted(config: Path, truth: Path) -> list[dict[str, Any]]:
+    """Precision and recall of what the pipeline found against what the gallery planted."""
+    from dashboards.truth import score
+
+    return score(Store.open(read(config).store.path, create=False), truth)
+
+
+def summary(done: dict[str, Any], config: Path) -> None:
+    """What a person wants to know at the end."""
+    store = Store.open(read(config).store.path, create=False)
+    with store.connect() as db:
+        funnel = db.sql(
+            "SELECT c.source, c.came_in, c.kept, c.dropped, c.adds_up, "
+            "(SELECT string_agg(reason || ' ' || n, ', ' ORDER BY n DESC) FROM "
+            "(SELECT reason, count(*) AS n FROM verdicts v WHERE v.source = c.source AND NOT v.kept GROUP BY reason)) "
+            "AS why FROM funnel_check c ORDER BY c.source"
+        ).to_arrow_table().to_pylist()
+    _grid("What came in and what was kept", funnel)
+    _grid("Planted defects, and what the pipeline found of them", done["planted"])
+    _grid("Scores on held-out pictures", done["evaluate"]["scores"])
+    _grid("Four generated captions", done["evaluate"]["examples"])
+    say(f"\n[bold green]done[/] in {done['seconds']:,.0f} s")
+    say(f"drawn pictures   {done['evaluate']['pictures']}")
+    say(f"report           {done['report']}")
+    say("\nnext:")
+    say(f"  millrace stats -c {config}")
+    say(f'  millrace sql -c {config} "SELECT reason, count(*) FROM decisions WHERE NOT kept GROUP BY ALL"')
+    say(f'  millrace generate -c {config} "two red circles above a blue star on a grey background" -o drawn.png')
+    say("  millrace init ~/Pictures   # your own folder of pictures")
+
+
+def _grid(title: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    grid = Grid(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    for name in rows[0]:
+        grid.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        grid.add_row(*[_cell(value) for value in row.values()])
+    console.print()
+    console.print(grid, highlight=False, markup=False)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "·"
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,21 @@
+"""The whole mill in one flow: ingest → train → evaluate → report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.report import report
+from flows.train import train
+
+
+@flow(name="mill")
+def mill(config: str = "millrace.toml") -> dict[str, Any]:
+    """Brings in what is new, trains on it, scores the result, and writes the report."""
+    ingested = ingest(config=config)
+    trained = train(config=config, snapshot=ingested["snapshot"])
+    scored = evaluate(config=config, checkpoint=trained["checkpoint"])
+    return {"ingest": ingested, "train": trained, "evaluate": scored, "report": report(config=config)}

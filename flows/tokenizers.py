@@ -1,0 +1,126 @@
+"""Fitted, frozen tokenizers: made once on the training split, kept by content, applied by every ingest.
+
+`<store>/tokenizers/<id>/` holds each; `current.json` names the pair in use. An ingest fits them when there are none
+and never again; `millrace fit-tokenizers` refits on demand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.config import Config
+from flows.progress import bar, say
+from model import image_tokenizer
+from model.image_tokenizer import ImageTokenizer
+from pipeline.annotators.image_codes import ImageCodes
+from pipeline.annotators.text_tokens import TextTokens
+from pipeline.step import Annotator
+from pipeline.tokens import text_bpe
+from pipeline.tokens.text_bpe import TextBPE
+from storage import media
+from storage.store import Store
+
+CURRENT = "current.json"
+FIT_PICTURES = 12_000
+"""Pictures that the image tokenizer is fitted on: more would not fit in memory at large sizes, nor help."""
+GATE_PICTURES = 512
+
+
+def appliers() -> list[Annotator]:
+    """The steps that write the token tables."""
+    return [TextTokens(), ImageCodes()]
+
+
+def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any]:
+    """The tokenizers in use, fitted first if there are none (or `refit`)."""
+    current = store.folder("tokenizers") / CURRENT
+    if refit or not current.exists():
+        ids = {"text": fit_text(store, config).id, "image": fit_image(store, config).id}
+        scratch = current.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps(ids, indent=1))
+        os.replace(scratch, current)
+    ids = json.loads(current.read_text())
+    folder = str(store.folder("tokenizers"))
+    return {"text_tokenizer": load_text(folder, ids["text"]), "image_tokenizer": load_image(folder, ids["image"])}
+
+
+@lru_cache(maxsize=4)
+def load_text(folder: str, name: str) -> TextBPE:
+    return TextBPE.load(Path(folder) / f"{name}.json")
+
+
+@lru_cache(maxsize=4)
+def load_image(folder: str, name: str) -> ImageTokenizer:
+    return ImageTokenizer.load(Path(folder) / name)
+
+
+TRAINED = """
+    FROM samples JOIN splits USING (sample_id)
+    SEMI JOIN (SELECT sample_id FROM verdicts WHERE kept) USING (sample_id)
+"""
+
+
+def fit_text(store: Store, config: Config) -> TextBPE:
+    """Fits the BPE on training texts and prompts, drawn by the hash of their ids."""
+    settings = config.tokens.text
+    with store.connect() as db:
+        drawn = db.sql(
+            f"SELECT text, prompt {TRAINED} WHERE split = 'train' ORDER BY md5(sample_id) LIMIT ?",
+            params=[settings.max_texts],
+        ).to_arrow_table()
+        known = db.execute(
+            "SELECT list_sort(list(DISTINCT lang) FILTER (lang IS NOT NULL)), list_sort(list(DISTINCT task)) FROM samples"
+        ).fetchone()
+    assert known is not None
+    texts = sorted(t for name in ("text", "prompt") for t in drawn[name].drop_null().to_pylist())
+    with bar("fit text tokenizer", 1, "fits") as shown:
+        fitted = TextBPE(text_bpe.fit(texts, settings.vocab_size, known[0] or [], known[1] or []))
+        shown.advance()
+    fitted.save(store.folder("tokenizers"))
+    return fitted
+
+
+def fit_image(store: Store, config: Config) -> ImageTokenizer:
+    """Fits the FSQ tokenizer on training pictures and gates it on held-out ones.
+
+    Raises:
+        GateFailed: held-out PSNR or code usage is too low.
+    """
+    settings = config.tokens.image
+    train = pictures(store, "split = 'train'", FIT_PICTURES, settings.size)
+    held = pictures(store, "split <> 'train'", GATE_PICTURES, settings.size)
+    with bar("fit image tokenizer", settings.steps, "steps") as shown:
+        fitted = image_tokenizer.fit(
+            train, settings, lambda step, steps, loss: shown.update(step, f"error {loss:.4f}", total=steps)
+        )
+    quality = fitted.gate(held if len(held) else train[:GATE_PICTURES])
+    say(f"image tokenizer: {quality['psnr']:.1f} dB on held-out pictures, {quality['usage']:.0%} of codes in use")
+    folder = store.folder("tokenizers") / fitted.id
+    fitted.save(folder)
+    (folder / "quality.json").write_text(json.dumps(quality, indent=1))
+    return fitted
+
+
+def pictures(store: Store, where: str, most: int, size: int) -> np.ndarray:
+    """Kept pictures of a split as uint8 [n, size, size, 3], drawn and ordered by the hash of their ids."""
+    with store.connect() as db:
+        ids = db.sql(
+            f"SELECT image_id FROM (SELECT DISTINCT image_id {TRAINED} WHERE {where} AND image_id IS NOT NULL) "
+            "ORDER BY md5(image_id) LIMIT ?",
+            params=[most],
+        ).to_arrow_table()
+        db.register("drawn", ids)
+        reader = db.sql("SELECT image_id, image FROM images SEMI JOIN drawn USING (image_id)").to_arrow_reader(512)
+        made = {
+            image_id: media.pixels(image, size)
+            for batch in reader
+            for image_id, image in zip(batch["image_id"].to_pylist(), batch["image"].to_pylist(), strict=True)
+        }
+    ordered = [made[i] for i in ids["image_id"].to_pylist()]
+    return np.stack(ordered) if ordered else np.zeros((0, size, size, 3), np.uint8)

@@ -1,0 +1,82 @@
+"""The train flow: a snapshot in, a checkpoint out, metrics on the way; a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+
+from flows.config import Config, read
+from flows.progress import bar, say
+from model import checkpoint as checkpoints
+from model import train as training
+from pipeline.step import digest
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+ARTIFACT_EVERY = 10
+"""Percent between updates of the progress artifact."""
+
+
+def run_name(config: Config, snapshot: Snapshot) -> str:
+    """Equal settings on an equal snapshot are the same run: it resumes, or is done already."""
+    return f"run-{digest([config.train.model_dump(mode='json'), snapshot.content_hash])[:12]}"
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """SIGTERM asks the run to save and end; handlers can be set in the main thread only."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
+    """Trains on a snapshot; returns the folder of the final checkpoint."""
+    store = Store.open(config.store.path, create=False)
+    pinned = Snapshot.open(store, snapshot)
+    name = name or run_name(config, pinned)
+    artifact = create_progress_artifact(progress=0.0, key="training", description=name)
+    shown_percent = 0
+    with bar("train", config.train.steps, "steps") as shown, stopping() as asked:
+
+        def progress(at: training.Progress) -> None:
+            nonlocal shown_percent
+            shown.update(at.step, f"loss {at.loss:.3f}, {at.tokens_per_second:,.0f} tokens/s", total=at.steps)
+            percent = 100 * at.step // max(at.steps, 1)
+            if percent >= shown_percent + ARTIFACT_EVERY:
+                shown_percent = percent
+                update_progress_artifact(artifact_id=artifact, progress=float(percent))
+
+        path = training.train(
+            store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set
+        )
+    update_progress_artifact(artifact_id=artifact, progress=100.0)
+    return path
+
+
+@flow(name="train")
+def train(config: str = "millrace.toml", snapshot: str = "latest", run_id: str = "") -> dict[str, Any]:
+    """Trains the model on a snapshot and saves a checkpoint."""
+    path = run(read(config), snapshot, run_id)
+    saved = checkpoints.read(path)
+    create_markdown_artifact(key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`")
+    say(f"checkpoint {saved.id} at step {saved.step:,}: {path}")
+    return {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
+
+
+def start(config_path: str, snapshot: str = "latest", run_id: str = "") -> dict[str, Any]:
+    """Runs the flow here."""
+    return train(config=config_path, snapshot=snapshot, run_id=run_id)
