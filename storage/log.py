@@ -53,7 +53,8 @@ class Log:
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise self._corrupt(version, first_line(error) or "no commitInfo") from None
         metrics: Any = info.get("operationMetrics") or {}
-        if metrics.get("num_added_files", added) != added or info.get("parts", len(parts)) != len(parts):
+        expected = info.get("added", metrics.get("num_added_files", added))
+        if expected != added or info.get("parts", len(parts)) != len(parts):
             raise self._corrupt(version, "cut off")
         return parts
 

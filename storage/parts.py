@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import StoreError, translated
-from storage.rows import BLOB_ROWS, conform, has_blobs, plain
-from storage.store import BATCH_ROWS, Store
+from storage.rows import batch_rows, conformed, grouped, parquet_options, plain
+from storage.store import Store
 from storage.tables import TABLES, Table
-from storage.views import literal
 
 
 def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
@@ -40,16 +39,10 @@ def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
         with translated("staging"):
             scratch.mkdir(parents=True)
             for name, rows in tables.items():
-                shaped = conform(rows, store.table(name), key)
-                blobs = has_blobs(store.table(name))
-                pq.write_table(
-                    shaped,
-                    scratch / f"{name}.parquet",
-                    compression="none" if blobs else "zstd",
-                    row_group_size=BLOB_ROWS if blobs else None,
-                    use_dictionary=not blobs,
-                    write_statistics=False,
-                )
+                table = store.table(name)
+                with pq.ParquetWriter(scratch / f"{name}.parquet", plain(table), **parquet_options(table)) as out:
+                    for group in grouped(conformed(rows.to_batches(), table, key), plain(table)):
+                        out.write_table(group)
             os.replace(scratch, target)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -173,11 +166,7 @@ class Batch:
         # Of a key that comes twice, the later part's row is taken.
         ordered = list(files.values())[::-1] if wanted is not None else list(files.values())
         total = len(wanted) if wanted is not None else sum(pq.read_metadata(file).num_rows for file in ordered)
-        self.store.write(
-            table,
-            lambda: pa.RecordBatchReader.from_batches(plain(table), batches(table, ordered, wanted)),
-            parts=list(files),
-        )
+        self.store.write(table, batches(table, ordered, wanted), parts=list(files))
         return total
 
     def _replace(self, table: Table, changed: list[str]) -> None:
@@ -191,9 +180,7 @@ class Batch:
         later = {part: file for part, file in self._todo(table.name).items() if part not in collected}
         keys = keys_of(table.key, later)
         for rest in sorted({key[1:] for key in keys}):
-            where = " AND ".join(
-                f"{name} = {literal(value)}" for name, value in zip(table.key[1:], rest, strict=True)
-            )
+            where = dict(zip(table.key[1:], rest, strict=True))
             self.store.delete(table.name, [key[0] for key in keys if key[1:] == rest], where)
 
 
@@ -213,7 +200,7 @@ def batches(
     left = None if wanted is None else set(wanted)
     for file in files:
         with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(batch_size=BLOB_ROWS if has_blobs(table) else BATCH_ROWS):
+            for batch in opened.iter_batches(batch_size=batch_rows(table)):
                 if left is None:
                     yield batch
                     continue

@@ -9,32 +9,30 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
 from storage import views
 from storage.errors import PartConflict, StoreConflict, StoreError, first_line, translated
 from storage.lock import FileLock
 from storage.log import Log
 from storage.meta import Meta
-from storage.rows import BLOB_ROWS, conform, conformed, has_blobs, plain, writing
+from storage.rows import batch_rows, conformed, ids, plain, write_files
 from storage.tables import TABLES, Table
 
 FOLDERS = ("checkpoints", "tokenizers", "staging", "reports")
 ATTEMPTS = 12
 """Commits tried against other writers before giving up."""
-IDS_PER_DELETE = 2_000
-"""With longer lists of ids, writing a table anew is faster than delta-rs's predicate."""
-BATCH_ROWS = 16_384
 CACHED_LISTS = 256
 
 Rows = pa.Table | pa.RecordBatchReader
@@ -93,7 +91,8 @@ class Store:
         with self.lock("meta"):
             added = self._meta.declare(table)
         if added and self.version(table.name) >= 0:
-            self._retried(table, lambda delta: delta.alter.add_columns(added))
+            with self.lock(f"table-{table.name}"), translated(table.name):
+                self._handle(table).alter.add_columns(added)
 
     def table(self, name: str) -> Table:
         """The table of that name, core or declared.
@@ -159,14 +158,17 @@ class Store:
                 self._files[table, pinned] = sorted(self._delta(table, pinned, newest).file_uris())
             return self._files[table, pinned]
 
+    def _folder(self, name: str) -> Path:
+        return self.path / "tables" / name
+
     def _log(self, name: str) -> Log:
         if name not in self._logs:
-            self._logs[name] = Log(self.path / "tables" / name)
+            self._logs[name] = Log(self._folder(name))
         return self._logs[name]
 
     def _delta(self, name: str, version: int, newest: int) -> DeltaTable:
         """A handle at a version; that of the newest one is kept, and only reads what was committed since."""
-        folder = self.path / "tables" / name
+        folder = self._folder(name)
         with translated(name):
             if version != newest:
                 return DeltaTable(folder, version=version)
@@ -193,16 +195,11 @@ class Store:
                 self.declare(table)
             table = table.name
         form = self.table(table)
-        fill = parts[0] if len(parts) == 1 else None
-        if isinstance(rows, pa.Table):
-            shaped = conform(rows, form, fill)
-            return self.write(form, lambda: shaped.to_reader(), parts=parts)
-        return self.write(form, once(conformed(rows, form, fill)), parts=parts)
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        return self.write(form, conformed(batches, form, parts[0] if len(parts) == 1 else None), parts=parts)
 
-    def write(
-        self, table: Table, rows: Callable[[], pa.RecordBatchReader], *, parts: Sequence[str], overwrite: bool = False
-    ) -> bool:
-        """One commit of a stream of batches in the table's schema; `rows` is called again for each attempt."""
+    def write(self, table: Table, batches: Iterable[pa.RecordBatch], *, parts: Sequence[str]) -> bool:
+        """One commit of batches that are in the table's schema; a few of them are in memory at a time."""
         with self.lock(f"table-{table.name}"):
             missing = self.missing(table.name, parts)
             if parts and not missing:
@@ -212,39 +209,43 @@ class Store:
                     f"{table.name}: {len(parts) - len(missing)} of {len(parts)} parts are committed already; "
                     "commit the missing ones alone"
                 )
-            self._retried(table, lambda delta: self._commit(table, delta, rows(), parts, overwrite))
+            self._handle(table)  # makes the table's folder
+            self._commit(table, write_files(self._folder(table.name), table, batches), parts=parts)
             return True
 
     def _commit(
-        self, table: Table, delta: DeltaTable, rows: pa.RecordBatchReader, parts: Sequence[str], overwrite: bool
+        self,
+        table: Table,
+        added: Sequence[AddAction],
+        removed: Sequence[RemoveAction] = (),
+        parts: Sequence[str] = (),
     ) -> None:
-        write_deltalake(
-            delta,
-            rows,
-            mode="overwrite" if overwrite else "append",
-            writer_properties=writing(table),
-            commit_properties=CommitProperties(
-                custom_metadata={"parts": len(parts)},
-                app_transactions=[Transaction(part, 1) for part in parts],
-            ),
+        """Names files in the log, or no longer, and registers parts; again with a fresh handle on a conflict."""
+        properties = CommitProperties(
+            custom_metadata={"parts": len(parts), "added": len(added)},
+            app_transactions=[Transaction(part, 1) for part in parts],
         )
-
-    def _retried(self, table: Table, commit: Callable[[DeltaTable], Any]) -> Any:
-        """Runs a commit with a fresh handle until it does not conflict."""
         for attempt in range(ATTEMPTS):
             try:
                 with translated(table.name):
-                    return commit(self._handle(table))
+                    delta = self._handle(table)
+                    if added or removed:
+                        delta.create_write_transaction(
+                            [*added, *removed], mode="append", schema=delta.schema(), commit_properties=properties
+                        )
+                    else:  # a commit of no files registers the parts all the same
+                        nothing = plain(table).empty_table()
+                        write_deltalake(delta, nothing, mode="append", commit_properties=properties)
+                return
             except CommitFailedError as error:
                 last = error
                 time.sleep(min(0.02 * 2**attempt, 1.0))
         raise StoreConflict(f"{table.name}: other writers won {ATTEMPTS} times ({first_line(last)}); try again")
 
     def _handle(self, table: Table) -> DeltaTable:
-        folder = self.path / "tables" / table.name
+        folder = self._folder(table.name)
         if self.version(table.name) >= 0:
             return DeltaTable(folder)
-        ids = [column.name for column in table.columns if column.name.endswith("_id") or column.name == "part"]
         return DeltaTable.create(
             folder,
             schema=pa.schema([pa.field(c.name, c.type, metadata={"comment": c.doc}) for c in table.columns]),
@@ -254,57 +255,48 @@ class Store:
             configuration={
                 # pinned versions must stay readable for ever
                 "delta.enableExpiredLogCleanup": "false",
-                # statistics of other columns would put texts into the log, where no vacuum reaches
-                "delta.dataSkippingStatsColumns": ",".join(ids),
+                "delta.dataSkippingStatsColumns": ",".join(ids(table)),
             },
         )
 
-    def delete(self, table: str, ids: Sequence[str] | pa.Array, where: str = "") -> int:
-        """Removes the rows whose first key column is among `ids`, and returns how many there were.
+    def delete(self, table: str, ids: Sequence[str] | pa.Array, where: Mapping[str, str] | None = None) -> int:
+        """Removes the rows whose first key column is among `ids` (and whose columns equal `where`).
 
-        `where` narrows it by words of the configuration (a stage, a tokenizer): predicates stay in the log for
-        ever, so never by content.
+        Returns how many there were; when there are none, nothing is written.
         """
         form = self.table(table)
-        key = form.key[0]
-        if not key.endswith("_id"):
-            raise StoreError(f"{table}: rows are deleted by id only, and its key is {key}")
-        wanted = ids.to_pylist() if isinstance(ids, (pa.Array, pa.ChunkedArray)) else list(ids)
-        with self.lock(f"table-{table}"):
-            found = self.present(table, wanted)
-            if not found:
+        wanted = ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else pa.array(ids, pa.string())
+        if not len(wanted):
+            return 0
+        key = views.name(form.key[0])
+        return self._remove(form, [f"{key} IN (SELECT id FROM doomed)", *equal(where or {})], wanted)
+
+    def clear(self, table: str, where: Mapping[str, str]) -> int:
+        """Removes the rows whose columns equal `where` (all rows if it is empty), and returns how many."""
+        return self._remove(self.table(table), ["true", *equal(where)], pa.array([], pa.string()))
+
+    def _remove(self, table: Table, conditions: Sequence[str], doomed: pa.Array) -> int:
+        """Copy on write: the files that hold such rows are written anew without them, in one commit.
+
+        Nothing of the condition reaches the log, and memory stays flat also for pictures.
+        """
+        condition = " AND ".join(conditions)
+        evolved = self._meta.evolved(table.name)
+        with self.lock(f"table-{table.name}"):
+            if not (files := self.files(table.name)):
                 return 0
-            if len(found) > IDS_PER_DELETE:
-                return self._rewrite(form, found, where)
-            predicate = f"{key} IN ({', '.join(map(views.literal, found))})" + (f" AND {where}" if where else "")
-            done = self._retried(form, lambda delta: delta.delete(predicate, writer_properties=writing(form)))
-            return done.get("num_deleted_rows") or 0
-
-    def _rewrite(self, table: Table, ids: Sequence[str], where: str) -> int:
-        """Streams the rows that stay into new files: for many ids faster than a predicate, and as atomic."""
-        key = views.name(table.key[0])
-        source = f"({views.rows(table, self.files(table.name), self._meta.evolved(table.name))})"
-        doomed = f"({key} IN (SELECT id FROM doomed)" + (f" AND {where})" if where else ")")
-        with self.cursor() as con:
-            con.register("doomed", pa.table({"id": pa.array(ids, pa.string())}))
-            count = con.sql(f"SELECT count(*) FROM {source} WHERE {doomed}").fetchall()[0][0]
-            stay = con.sql(f"SELECT * FROM {source} WHERE {doomed} IS NOT TRUE")
-            size = BLOB_ROWS if has_blobs(table) else BATCH_ROWS
-            if count:
-                self.write(table, lambda: conformed(stay.to_arrow_reader(size), table), parts=[], overwrite=True)
-        return count
-
-    def clear(self, table: str, where: Mapping[str, str]) -> None:
-        """Removes the rows whose columns equal `where` (all rows if it is empty).
-
-        Predicates stay in the log for ever, so by words of the configuration only: a stage, a source.
-        """
-        form = self.table(table)
-        if self.version(table) < 0:
-            return
-        predicate = " AND ".join(f"{column} = {views.literal(value)}" for column, value in sorted(where.items()))
-        with self.lock(f"table-{table}"):
-            self._retried(form, lambda delta: delta.delete(predicate or None, writer_properties=writing(form)))
+            with self.cursor() as con, translated(table.name):
+                con.register("doomed", pa.table({"id": doomed}))
+                source = views.scan(files, union=evolved, filename=True)
+                hits = con.sql(f"SELECT filename, count(*) FROM {source} WHERE {condition} GROUP BY 1").fetchall()
+                if not hits:
+                    return 0
+                stale = sorted(file for file, _ in hits)
+                stay = f"SELECT * FROM ({views.rows(table, stale, evolved)}) WHERE ({condition}) IS NOT TRUE"
+                reader = con.sql(stay).to_arrow_reader(batch_rows(table))
+                added = write_files(self._folder(table.name), table, conformed(reader, table))
+            self._commit(table, added, [gone(file) for file in stale])
+            return sum(count for _, count in hits)
 
     def present(self, table: str, ids: Sequence[str]) -> list[str]:
         """Those of the ids that a table holds in its first key column."""
@@ -371,13 +363,11 @@ class Store:
         return [*made, *views.derived(declared)]
 
 
-def once(stream: pa.RecordBatchReader) -> Callable[[], pa.RecordBatchReader]:
-    """A stream that was read cannot be committed a second time: better an error than a part without rows."""
-    streams = [stream]
+def equal(where: Mapping[str, str]) -> list[str]:
+    """SQL conditions that columns have values."""
+    return [f"{views.name(column)} = {views.literal(value)}" for column, value in sorted(where.items())]
 
-    def take() -> pa.RecordBatchReader:
-        if not streams:
-            raise StoreConflict("another writer won while rows were streamed; try again")
-        return streams.pop()
 
-    return take
+def gone(file: str, *, data_change: bool = True) -> RemoveAction:
+    """The log's word that a data file is no longer part of the table."""
+    return RemoveAction(Path(file).name, data_change, int(time.time() * 1000), os.path.getsize(file), {})

@@ -53,10 +53,10 @@ def sql_type(kind: pa.DataType) -> str:
     return SQL_TYPES[kind]
 
 
-def scan(files: Sequence[str], *, union: bool = False) -> str:
+def scan(files: Sequence[str], *, union: bool = False, filename: bool = False) -> str:
     """A table function over Parquet files."""
-    listed = ", ".join(literal(file) for file in files)
-    return f"read_parquet([{listed}]{', union_by_name = true' if union else ''})"
+    options = (", union_by_name = true" if union else "") + (", filename = true" if filename else "")
+    return f"read_parquet([{', '.join(map(literal, files))}]{options})"
 
 
 def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:
