@@ -30,7 +30,7 @@ SHARES: Mapping[str, float] = {
     "empty": 0.005,
     "too_small": 0.01,
     "spam": 0.01,
-    "boilerplate": 0.01,
+    "boilerplate": 0.015,
     "email": 0.0075,
     "phone": 0.0075,
     "leaked_exact": 0.005,

@@ -40,7 +40,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Attributes:
-    """All that a caption says. Of two groups, the first has the earlier colour and is `relation` the other."""
+    """All that a caption says. The first of two groups has the earlier colour; it is `relation` the second."""
 
     groups: tuple[Group, ...]
     relation: str | None

@@ -127,11 +127,12 @@ PHONES = (
 """Ranges that are set aside for fiction: nobody can be reached there."""
 GOODS = ("watches", "phone cases", "sunglasses", "sneakers", "vitamins", "handbags", "printer ink")
 CRIES = ("BUY NOW", "LIMITED OFFER", "Click here", "ORDER TODAY", "Best price", "Free shipping")
-BOILERPLATE = (
-    "image", "untitled", "no description available", "stock photo", "click to enlarge", "thumbnail",
-    "IMG_{b:02d}{c:03d}.JPG", "DSC{c:03d}{b:02d}", "photo",
-    "all rights reserved", "placeholder image", "logo",
+SITE_PHRASES = ("welcome to our picture gallery", "no description available")
+TEMPLATES = (
+    "image", "untitled", "stock photo", "click to enlarge", "IMG_{b:02d}{c:03d}.JPG", "DSC{c:03d}{b:02d}",
+    "photo", "all rights reserved", "placeholder image", "scan {b:02d}",
 )  # fmt: skip
+"""Two kinds of boilerplate: what a site says everywhere, and what nobody wrote."""
 
 
 def email(rng: random.Random) -> str:
@@ -163,7 +164,7 @@ def spam_row(rng: random.Random, scene: Scene) -> Row:
 
 def boilerplate_row(rng: random.Random, scene: Scene) -> Row:
     b, c = int(rng.random() * 100), int(rng.random() * 1000)
-    return Row(pick(rng, BOILERPLATE).format(b=b, c=c))
+    return Row(pick(rng, SITE_PHRASES if rng.random() < 0.7 else TEMPLATES).format(b=b, c=c))
 
 
 PLANTED = {"email": email_row, "phone": phone_row, "spam": spam_row, "boilerplate": boilerplate_row}
