@@ -40,7 +40,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Attributes:
-    """All that a caption says. The first of two groups has the earlier colour; it is `relation` the second."""
+    """All that a caption says. The first of two groups has the earlier colour, and the `relation`."""
 
     groups: tuple[Group, ...]
     relation: str | None
