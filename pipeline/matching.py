@@ -18,6 +18,8 @@ GAIN = (0.6, 1.67)
 """Contrast changes that a copy may have gone through …"""
 SHIFT = 48.0
 """… and shifts of brightness, in levels of 255."""
+WORST = 4
+"""Cells of 64 that decide."""
 CLIPPED = (4, 251)
 """Levels beyond these may have been cut off: they tell little of gain and shift."""
 
@@ -96,30 +98,29 @@ def _expand(
 
 
 def same_picture(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
-    """Whether thumbnails uint8 [n, SIDE, SIDE, 3] agree up to one gain and shift of brightness: bool [n].
-
-    What counts is the worst cells, not the mean: another colour on a small object changes few cells, but those by much.
-    """
+    """Whether thumbnails uint8 [n, SIDE, SIDE, 3] agree up to one gain and shift of brightness: bool [n]."""
     return np.minimum(colour_distance(a, b), colour_distance(b, a)) <= tolerance
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean error of the 8 worst cells, in levels of 255, after the gain and shift that best bring `a` to `b`: [n]."""
-    x = a.reshape(len(a), -1).astype(np.float32)
-    y = b.reshape(len(b), -1).astype(np.float32)
+    """Error of the worst cells, in levels of 255, after the gain and shift that best bring `a` to `b`: [n].
+
+    The worst count, not the mean: another colour on a small object changes few cells, but those by much. Cells are
+    pooled two by two, within which re-encoding and resizing cancel out.
+    """
+    x, y = (side.reshape(len(side), -1).astype(np.float32) for side in (a, b))
     low, high = CLIPPED
     inside = ((x > low) & (x < high) & (y > low) & (y < high)).astype(np.float32)
     count = np.maximum(inside.sum(1), 1)
     mean_x, mean_y = (x * inside).sum(1) / count, (y * inside).sum(1) / count
     dx, dy = (x - mean_x[:, None]) * inside, (y - mean_y[:, None]) * inside
     spread = (dx * dx).sum(1)
-    gain = np.where(spread > 64 * count, (dx * dy).sum(1) / np.maximum(spread, 1e-6), 1.0)
-    gain = gain.clip(*GAIN)
+    gain = np.where(spread > 64 * count, (dx * dy).sum(1) / np.maximum(spread, 1e-6), 1.0).clip(*GAIN)
     shift = (mean_y - gain * mean_x).clip(-SHIFT, SHIFT)
-    fitted = (x * gain[:, None] + shift[:, None]).clip(0, 255)
-    cells = np.abs(fitted - y).reshape(len(a), -1, 3).max(2)
-    worst = np.partition(cells, -8, axis=1)[:, -8:]
-    return worst.mean(1)
+    error = (x * gain[:, None] + shift[:, None]).clip(0, 255) - y
+    pooled = error.reshape(len(a), SIDE // 2, 2, SIDE // 2, 2, 3).mean((2, 4))
+    cells = np.sqrt((pooled * pooled).mean(3)).reshape(len(a), -1)
+    return np.partition(cells, -WORST, axis=1)[:, -WORST:].mean(1)
 
 
 def components(n: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:

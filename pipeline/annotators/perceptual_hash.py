@@ -1,4 +1,4 @@
-"""What a picture looks like, in few bytes: a hash to find near-copies by, a thumbnail to tell them from look-alikes."""
+"""What a picture looks like in few bytes: hashes to find near-copies by, a thumbnail to tell them from look-alikes."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from pipeline.matching import SIDE
 from pipeline.step import Annotator
 
 GRID = 32
-"""Side of the decoded picture that both are computed from."""
+"""Side of the decoded picture that all is computed from."""
 FLAT = 10
 """A picture whose thumbnail spans fewer levels in every channel has nothing to recognise."""
+MIXES = ((47, 34, 19), (15, 25, 60))
+"""Two ways to weigh red, green and blue: what looks alike in one differs in the other."""
+QUIET = 0.1
+"""Terms under this share of the root mean square count as none: their sign is noise."""
 
 
 def _cosines(size: int, count: int) -> np.ndarray:
-    """The `count` lowest DCT-II basis vectors but the constant one: [count, size]."""
+    """The `count` lowest DCT-II basis vectors but the constant one: float64 [count, size]."""
     angles = np.outer(np.arange(1, count + 1), 2 * np.arange(size) + 1) * np.pi / (2 * size)
-    return np.cos(angles).astype(np.float64)
+    return np.cos(angles)
 
 
 class PerceptualHash(Annotator):
-    """A 64-bit DCT hash, a 16 x 16 colour thumbnail, and whether the picture is flat."""
+    """Two 64-bit DCT hashes, a 16 x 16 colour thumbnail, and whether the picture is flat."""
 
     version: ClassVar[int] = 1
     key: ClassVar[str] = "image_id"
     reads: ClassVar[tuple[str, ...]] = ("image",)
     columns: ClassVar[pa.Schema] = pa.schema(
         [
-            pa.field(
-                "hash", pa.int64(), metadata={"doc": "Signs of the 64 lowest DCT terms of its grey levels."}
-            ),
+            pa.field("hash", pa.int64(), metadata={"doc": "Which of the 64 lowest DCT terms are positive."}),
+            pa.field("other_hash", pa.int64(), metadata={"doc": "The same with colours weighed otherwise."}),
             pa.field("flat", pa.bool_(), metadata={"doc": "One colour all over: never a duplicate."}),
             pa.field("thumbnail", pa.binary(), metadata={"doc": "16 x 16 RGB, row by row."}),
         ]
@@ -45,11 +48,13 @@ class PerceptualHash(Annotator):
         grids = np.empty((rows.num_rows, GRID, GRID, 3), np.uint8)
         for at, image in enumerate(rows["image"]):
             grids[at] = shrink(image.as_buffer())
-        hashes, flat, thumbnails = describe(grids)
+        hashes = [hash_of(grids, mix) for mix in MIXES]
+        thumbnails = thumbnail(grids)
         stored = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(SIDE * SIDE * 3), len(grids), [None, pa.py_buffer(thumbnails.tobytes())]
         ).cast(pa.binary())
-        return pa.table([rows["image_id"], hashes, flat, stored], names=["image_id", *self.columns.names])
+        names = ["image_id", *self.columns.names]
+        return pa.table([rows["image_id"], *hashes, is_flat(thumbnails), stored], names=names)
 
 
 def shrink(image: Any) -> np.ndarray:
@@ -61,17 +66,23 @@ def shrink(image: Any) -> np.ndarray:
     return np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX))
 
 
-def describe(grids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hashes int64 [n], flat bool [n] and thumbnails uint8 [n, 16, 16, 3] of uint8 [n, 32, 32, 3]."""
-    n = len(grids)
-    cells = grids.reshape(n, SIDE, 2, SIDE, 2, 3).astype(np.uint16).sum((2, 4))
-    thumbnails = ((cells + 2) // 4).astype(np.uint8)
-    flat_cells = thumbnails.reshape(n, -1, 3).astype(np.int16)
-    flat = ((flat_cells.max(1) - flat_cells.min(1)) < FLAT).all(1) if n else np.zeros(0, bool)
-    # Weights that no pair of common colours shares, as red and green nearly do in luma.
-    grey = grids.astype(np.float64) @ np.array([0.47, 0.34, 0.19])
+def hash_of(grids: np.ndarray, mix: tuple[int, int, int]) -> np.ndarray:
+    """int64 [n] of uint8 [n, 32, 32, 3]."""
+    grey = (grids @ np.array(mix, np.int16)).astype(np.float64)
     basis = _cosines(GRID, 8)
-    terms = (basis @ grey @ basis.T).reshape(n, 64)
-    bits = terms > 0
-    words = (bits.astype(np.uint64) << np.arange(64, dtype=np.uint64)).sum(1, dtype=np.uint64)
-    return words.view(np.int64), flat, thumbnails
+    terms = (basis @ grey @ basis.T).reshape(len(grids), 64)
+    loud = QUIET * np.sqrt((terms * terms).mean(1, keepdims=True))
+    bits = (terms > loud).astype(np.uint64) << np.arange(64, dtype=np.uint64)
+    return bits.sum(1, dtype=np.uint64).view(np.int64)
+
+
+def thumbnail(grids: np.ndarray) -> np.ndarray:
+    """uint8 [n, 16, 16, 3] of uint8 [n, 32, 32, 3]."""
+    cells = grids.reshape(len(grids), SIDE, 2, SIDE, 2, 3).astype(np.uint16).sum((2, 4))
+    return ((cells + 2) // 4).astype(np.uint8)
+
+
+def is_flat(thumbnails: np.ndarray) -> np.ndarray:
+    """bool [n] of uint8 [n, 16, 16, 3]."""
+    cells = thumbnails.reshape(len(thumbnails), -1, 3).astype(np.int16)
+    return (cells.max(1) - cells.min(1) < FLAT).all(1) if len(cells) else np.zeros(0, bool)

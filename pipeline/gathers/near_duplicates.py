@@ -24,13 +24,9 @@ class NearDuplicates(Gather):
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("perceptual_hash",)
     writes: ClassVar[tuple[str, ...]] = ("groups",)
-    radius: int = Field(11, ge=0, le=15, description="Most differing bits of the 64-bit hash.")
-    tolerance: float = Field(
-        24.0, ge=0, le=255, description="Most colour error of the worst cells, in levels."
-    )
-    neighbours: int = Field(
-        512, ge=2, description="Most look-alikes that a picture is compared with, per band."
-    )
+    radius: int = Field(7, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
+    tolerance: float = Field(16.0, ge=0, le=255, description="Most colour error of the worst cells, in levels.")
+    neighbours: int = Field(512, ge=2, description="Most look-alikes that a picture is compared with, per band.")
 
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
         old = _number(db)
@@ -40,20 +36,17 @@ class NearDuplicates(Gather):
 
     def _group(self, db: duckdb.DuckDBPyConnection, old: int) -> pa.Table:
         """Rows of `groups` for the new pictures."""
-        hashes = _column(db, "SELECT hash FROM pictures ORDER BY n", np.int64)
-        links: list[tuple[np.ndarray, np.ndarray]] = []
-        solid = np.flatnonzero(_column(db, "SELECT NOT flat FROM pictures ORDER BY n", bool))
+        hashes, others, flat = _columns(db, "SELECT hash, other_hash, flat FROM pictures ORDER BY n")
+        solid = np.flatnonzero(~flat.astype(bool))
         first_new = int(np.searchsorted(solid, old))
-        for i, j in hamming_pairs(hashes[solid], first_new, self.radius, self.neighbours):
-            i, j = solid[i], solid[j]
-            true = _verify(db, i, j, self.tolerance)
-            links.append((i[true], j[true]))
-        i, j = (
-            (np.concatenate(side) if side else np.empty(0, np.int64) for side in zip(*links, strict=True))
-            if links
-            else (np.empty(0, np.int64),) * 2
-        )
-        leader = _leaders(len(hashes), old, i.astype(np.int64), j.astype(np.int64))
+        found = [np.empty((2, 0), np.int64)]
+        for words in (hashes, others):
+            for pair in hamming_pairs(words[solid], first_new, self.radius, self.neighbours):
+                i, j = solid[pair[0]], solid[pair[1]]
+                true = _verify(db, i, j, self.tolerance)
+                found.append(np.stack([i[true], j[true]]))
+        i, j = np.concatenate(found, axis=1)
+        leader = _leaders(len(hashes), old, i, j)
         db.register("leaders", pa.table({"n": np.arange(old, len(hashes)), "leader": leader[old:]}))
         return db.sql(
             "SELECT p.image_id, coalesce(first.group_id, first.image_id) AS group_id FROM leaders "
@@ -77,12 +70,12 @@ def _leaders(n: int, old: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 
 def _number(db: duckdb.DuckDBPyConnection) -> int:
-    """Makes `pictures(n, image_id, hash, flat, group_id)`, grouped ones first, held-out ones leading; returns how
+    """Makes `pictures(n, image_id, hash, other_hash, flat, group_id)`, grouped ones first, held-out ones leading; returns how
     many are grouped already."""
     db.execute(
         "CREATE OR REPLACE TEMP TABLE pictures AS "
         "SELECT row_number() OVER (ORDER BY g.group_id IS NULL, h.image_id IS NULL, p.image_id) - 1 AS n, "
-        "p.image_id, p.hash, coalesce(p.flat, true) AS flat, g.group_id FROM perceptual_hash p "
+        "p.image_id, p.hash, p.other_hash, coalesce(p.flat, true) AS flat, g.group_id FROM perceptual_hash p "
         "LEFT JOIN groups g USING (image_id) "
         "LEFT JOIN (SELECT DISTINCT image_id FROM samples WHERE held_out) h USING (image_id) "
         "WHERE p.hash IS NOT NULL"
@@ -131,5 +124,5 @@ def _drops(db: duckdb.DuckDBPyConnection) -> str:
     )
 
 
-def _column(db: duckdb.DuckDBPyConnection, query: str, kind: type) -> np.ndarray:
-    return db.sql(query).to_arrow_table().column(0).to_numpy().astype(kind)
+def _columns(db: duckdb.DuckDBPyConnection, query: str) -> list[np.ndarray]:
+    return [column.to_numpy() for column in db.sql(query).to_arrow_table().columns]
