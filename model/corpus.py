@@ -58,7 +58,7 @@ class Corpus:
 
     @classmethod
     def of(cls, samples: pa.Table, text_tokens: pa.Table, image_tokens: pa.Table) -> Corpus:
-        """From `samples` (sample_id, image_id, lang, task), `text_tokens` and `image_tokens`; rows without text tokens
+        """From `samples` (sample_id, image_id, lang, task), `text_tokens` and `image_tokens`; rows without text
         are left out.
 
         Raises:
@@ -67,8 +67,13 @@ class Corpus:
         images = image_tokens.select(["image_id", "codes"]).sort_by("image_id").combine_chunks()
         codes = _matrix(images["codes"])
         tokens = text_tokens.select(["sample_id", "prompt_ids", "ids"])
-        table = tokens.join(samples.select(["sample_id", "image_id", "lang", "task"]), "sample_id", join_type="inner")
-        table = table.sort_by("sample_id").combine_chunks()
+        tokens = tokens.filter(pc.greater(pc.list_value_length(tokens["ids"]), 0))
+        samples = samples.select(["sample_id", "image_id", "lang", "task"]).combine_chunks()
+        found = pc.index_in(tokens["sample_id"], value_set=samples["sample_id"])
+        tokens, found = tokens.filter(pc.is_valid(found)), found.drop_null()
+        for name in ("image_id", "lang", "task"):
+            tokens = tokens.append_column(name, samples[name].take(found))
+        table = tokens.take(pc.sort_indices(tokens["sample_id"])).combine_chunks()
         picture = pc.index_in(table["image_id"], value_set=images["image_id"], skip_nulls=True)
         lost = pc.sum(pc.and_(pc.is_valid(table["image_id"]), pc.is_null(picture))).as_py() or 0
         if lost:

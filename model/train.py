@@ -80,7 +80,8 @@ def train(store: Store, snapshot: Snapshot, config: TrainConfig, *, run_id: str,
         Diverged: the loss is not finite.
         Stopped: `stop` said so; a checkpoint of that step is saved.
     """
-    return Run(store, snapshot, config, run_id).go(progress or (lambda at: None), stop or (lambda: False))
+    with store.lock(f"run-{run_id}"):
+        return Run(store, snapshot, config, run_id).go(progress or (lambda at: None), stop or (lambda: False))
 
 
 class Run:
@@ -168,11 +169,13 @@ class Run:
             known = json.loads(path.read_text())
             if {key: known[key] for key in settings} != settings:
                 raise TrainError(f"run {self.run_id} was started with other settings or on another snapshot: "
-                                 "give another run id, or the settings in " + str(path))
+                                 f"give another run id, or the settings in {path}")
+            torch.set_num_threads(known["threads"])  # sums over other shares of the work differ in their last bits
             return known["steps"]
         steps = self.config.steps or self._affordable(self.config.seconds or 1.0)
         self.root.mkdir(parents=True, exist_ok=True)
-        checkpoints.write_file(path, json.dumps({"steps": steps, **settings}, indent=1).encode())
+        fixed = {"steps": steps, "threads": torch.get_num_threads(), **settings}
+        checkpoints.write_file(path, json.dumps(fixed, indent=1).encode())
         return steps
 
     def _affordable(self, seconds: float) -> int:
@@ -200,7 +203,7 @@ class Run:
             for s in range(first, min(first + every, self.steps))
             for slot, ids in enumerate(self.batches.sample_ids(s))
         ]
-        self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN).append_column(*_part(part, len(rows))), parts=[part])
+        self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN), parts=[part])
 
     def _save(self, step: int) -> Checkpoint:
         meta = {
@@ -235,7 +238,7 @@ class Run:
 
     def _append(self, table: str, row: dict[str, Any], part: str) -> None:
         if not self.store.has(table, part):
-            self.store.append(table, pa.Table.from_pylist([row | {"part": part}]), parts=[part])
+            self.store.append(table, pa.Table.from_pylist([row]), parts=[part])
 
 
 class Meter:
@@ -273,7 +276,9 @@ class Meter:
         self.waiting, self.flushed = {}, time.perf_counter()
 
 
-PLAN = pa.schema([("run_id", pa.string()), ("step", pa.int64()), ("slot", pa.int32()), ("sample_ids", pa.list_(pa.string()))])
+PLAN = pa.schema(
+    [("run_id", pa.string()), ("step", pa.int64()), ("slot", pa.int32()), ("sample_ids", pa.list_(pa.string()))]
+)
 
 
 def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
@@ -299,10 +304,6 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_threshold = -1, -3
     mallopt(mmap_threshold, 1 << 30)
     mallopt(trim_threshold, (1 << 31) - 1)
-
-
-def _part(part: str, rows: int) -> tuple[str, pa.Array]:
-    return "part", pa.array([part] * rows, pa.string())
 
 
 def _now() -> datetime:
