@@ -9,7 +9,8 @@ StoreError
 ├── StoreConflict          other writers won every time
 ├── PartConflict           some parts of a commit are there, others are not
 ├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  LicenceNotAllowed
-└── BackupError
+├── BackupError
+└── LineageNotFound
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class BackupError(StoreError):
     """A backup or restore was refused."""
 
 
+class LineageNotFound(StoreError):
+    """No sample or checkpoint has that id."""
+
+
 NO_ROOM = ("os error 28", "os error 27", "os error 122", "No space left", "File too large", "quota exceeded")
 """ENOSPC, EFBIG and EDQUOT as Rust, Python and DuckDB spell them."""
 
@@ -104,5 +109,5 @@ def translated(table: str) -> Iterator[None]:
         if isinstance(error, duckdb.Error) and "parquet" not in str(error).lower():
             raise
         raise StoreCorrupt(
-            f"{table}: {first_line(error)}. The store cannot be read as it is; restore it with `millrace restore`."
+            f"{table}: {first_line(error)}. Restore the store from a backup with `millrace restore`."
         ) from error

@@ -1,7 +1,7 @@
-"""A Delta table's transaction log, read only as far as delta-rs does not: which parts were committed, and is it whole?
+"""A Delta table's log, read where delta-rs falls short: which parts are committed, and is it whole?
 
-delta-rs answers `transaction_version` by replaying the log (1.6 ms each time), and takes an empty commit file for
-an empty commit. Here each commit file is read once, checked, and its parts are kept in a set.
+delta-rs answers `transaction_version` by replaying the log (1.6 ms each time), and takes an empty commit
+file for an empty commit. Here each commit file is read once, checked, and its parts are kept in a set.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 
@@ -57,6 +58,15 @@ class Log:
         if expected != added or info.get("parts", len(parts)) != len(parts):
             raise self._corrupt(version, "cut off")
         return parts
+
+    def added(self, version: int) -> list[str]:
+        """Names of the data files that a commit added."""
+        text = self._read(version)
+        if text is None:
+            raise self._corrupt(version, "missing")
+        self._parts(version, text)  # checks it
+        actions = (json.loads(line) for line in text.splitlines() if line.strip())
+        return [unquote(action["add"]["path"]) for action in actions if "add" in action]
 
     def _from_checkpoint(self) -> None:
         """Starts at the last checkpoint: thousands of commits are then read in one file."""

@@ -45,7 +45,8 @@ class Meta:
         store, found = self.path.parent, self.schema_version
         if found > SCHEMA_VERSION:
             raise StoreTooNew(
-                f"{store} has schema version {found}, this millrace knows {SCHEMA_VERSION}: install a newer millrace"
+                f"{store} has schema version {found}, this millrace knows {SCHEMA_VERSION}: "
+                "install a newer millrace"
             )
         if found < SCHEMA_VERSION:
             raise StoreOlder(
@@ -65,7 +66,8 @@ class Meta:
             self.widened = set(raw.get("widened", []))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(
-                f"{self.path} cannot be read ({first_line(error)}): restore it from a backup with `millrace restore`"
+                f"{self.path} cannot be read ({first_line(error)}): "
+                "restore it from a backup with `millrace restore`"
             ) from None
         self.stamp = stamp
         return self
@@ -91,20 +93,24 @@ class Meta:
     def declare(self, table: Table) -> list[pa.Field]:
         """Remembers a table and returns the columns that it did not have before. The caller holds a lock."""
         if table.name in TABLES:
-            raise StoreError(f"{table.name} is one of the store's own tables: give the annotator another name")
+            raise StoreError(
+                f"{table.name} is one of the store's own tables: give the annotator another name"
+            )
         for column in table.columns:
             check_type(table.name, column)
         before = self.refresh().tables.get(table.name)
         added: list[Column] = []
         if before is not None:
             if before.key != table.key:
-                raise StoreError(f"{table.name} is keyed by {before.key[0]} in this store, not by {table.key[0]}")
+                raise StoreError(
+                    f"{table.name} is keyed by {before.key[0]} in this store, not by {table.key[0]}"
+                )
             types = {column.name: column.type for column in before.columns}
             for column in table.columns:
                 if types.get(column.name, column.type) != column.type:
                     raise StoreError(
-                        f"{table.name}.{column.name} is {types[column.name]} in this store, not {column.type}: "
-                        "give the column another name"
+                        f"{table.name}.{column.name} is {types[column.name]} in this store, "
+                        f"not {column.type}: give the column another name"
                     )
             added = [column for column in table.columns if column.name not in types]
             new = {column.name: column for column in table.columns}
@@ -120,7 +126,9 @@ class Meta:
 def begin(folder: Path, *, create: bool) -> None:
     """Makes an empty store in a folder that is empty or not there."""
     if (folder / "tables").is_dir():
-        raise StoreCorrupt(f"{folder} holds tables but no {FILE}: restore it from a backup with `millrace restore`")
+        raise StoreCorrupt(
+            f"{folder} holds tables but no {FILE}: restore it from a backup with `millrace restore`"
+        )
     if not create:
         raise StoreNotFound(f"no store in {folder}: `millrace ingest` makes one, --store names another")
     if folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir()):
@@ -139,7 +147,7 @@ def replace(file: Path, text: str) -> None:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    os.replace(scratch, file)
+    scratch.replace(file)
 
 
 def table_json(table: Table) -> dict[str, Any]:
@@ -188,4 +196,6 @@ def check_type(table: str, column: Column) -> None:
     except (ValueError, KeyError):
         fits = False
     if not fits:
-        raise StoreError(f"{table}.{column.name}: {column.type} cannot be stored; use a plain type or a list of one")
+        raise StoreError(
+            f"{table}.{column.name}: {column.type} cannot be stored; use a plain type or a list of one"
+        )

@@ -1,10 +1,12 @@
 """Resumable work: a part is staged whole, then committed exactly once, whatever dies in between.
 
-A part is what one piece of work made: rows for one table or several. It is staged as a folder of Parquet files that
-appears in one rename. Committing goes table by table; each commit registers the part in that table's log, so that a
-second try skips what the first one did. `samples` goes last: a part that is in `samples` is complete.
+A part is what one piece of work made: rows for one table or several. It is staged as a folder of Parquet
+files that appears in one rename. Committing goes table by table; each commit registers the part in that
+table's log, so that a second try skips what the first one did. `samples` goes last: a part that is in
+`samples` is complete.
 
-A commit replaces rows of the same key (a changed input file, a decision under a new policy); pictures are stored once.
+A commit replaces rows of the same key (a changed input file, a decision under a new policy); pictures are
+stored once.
 """
 
 from __future__ import annotations
@@ -40,10 +42,12 @@ def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
             scratch.mkdir(parents=True)
             for name, rows in tables.items():
                 table = store.table(name)
-                with pq.ParquetWriter(scratch / f"{name}.parquet", plain(table), **parquet_options(table)) as out:
-                    for group in grouped(conformed(rows.to_batches(), table, key), plain(table)):
+                groups = grouped(conformed(rows.to_batches(), table, key), plain(table))
+                file = scratch / f"{name}.parquet"
+                with pq.ParquetWriter(file, plain(table), **parquet_options(table)) as out:
+                    for group in groups:
                         out.write_table(group)
-            os.replace(scratch, target)
+            scratch.rename(target)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         if target.is_dir():  # another process staged the same part meanwhile
@@ -82,7 +86,7 @@ def commit(store: Store, keys: Sequence[str]) -> int:
         added = Batch(store, parts).commit()
         for key, folder in parts.items():
             done = folder.with_name(f".done-{key}")
-            os.replace(folder, done)
+            folder.rename(done)
             shutil.rmtree(done, ignore_errors=True)
     return added
 
@@ -147,7 +151,8 @@ class Batch:
 
     def _changed_samples(self) -> list[str]:
         """Incoming ids that `samples` has from an earlier part: their input changed."""
-        return self.store.present("samples", [key[0] for key in keys_of(("sample_id",), self._todo("samples"))])
+        incoming = keys_of(("sample_id",), self._todo("samples"))
+        return self.store.present("samples", [key[0] for key in incoming])
 
     def _table(self, table: Table, changed: list[str]) -> int:
         files = self._todo(table.name)
@@ -165,9 +170,8 @@ class Batch:
                 self._replace(table, changed)
         # Of a key that comes twice, the later part's row is taken.
         ordered = list(files.values())[::-1] if wanted is not None else list(files.values())
-        total = len(wanted) if wanted is not None else sum(pq.read_metadata(file).num_rows for file in ordered)
         self.store.write(table, batches(table, ordered, wanted), parts=list(files))
-        return total
+        return sum(pq.read_metadata(file).num_rows for file in ordered) if wanted is None else len(wanted)
 
     def _replace(self, table: Table, changed: list[str]) -> None:
         """Removes the rows that the incoming ones stand for, but none that an earlier try has written."""
@@ -205,6 +209,9 @@ def batches(
                     yield batch
                     continue
                 keys = zip(*(batch.column(name).to_pylist() for name in table.key), strict=True)
-                mask = [not (key not in left or left.discard(key)) for key in keys]
+                mask = []
+                for key in keys:
+                    mask.append(key in left)
+                    left.discard(key)
                 if any(mask):
                     yield batch.filter(pa.array(mask))

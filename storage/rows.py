@@ -1,7 +1,7 @@
 """Rows on their way into a table: shaped to its columns, and written as Parquet files of bounded size.
 
-Files are written here and only committed by delta-rs, because its own writer holds a commit's rows in memory two or
-three times over (measured: 320 MB of pictures took 800 MB; here 100 MB, whatever their number).
+Files are written here and only committed by delta-rs, because its own writer holds a commit's rows in memory
+two or three times over (measured: 320 MB of pictures took 800 MB; here 100 MB, whatever their number).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def batch_rows(table: Table) -> int:
 
 
 def ids(table: Table) -> list[str]:
-    """The columns whose bounds may stand in the log; those of others would put texts where no vacuum reaches."""
+    """Columns whose bounds may stand in the log; others would put texts where no vacuum reaches."""
     return [column.name for column in table.columns if column.name.endswith("_id") or column.name == "part"]
 
 

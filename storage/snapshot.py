@@ -1,11 +1,11 @@
 """A named, frozen set of table versions and rows: what a training run reads, and nothing else.
 
-Delta commits one table at a time, so `create` pins versions while no part is half committed, checks that every
-kept row has its split and its tokens there, writes `members`, and the row in `snapshots` last.
+Delta commits one table at a time, so `create` pins versions while no part is half committed, checks that
+every kept row has its split and its tokens there, writes `members`, and the row in `snapshots` last.
 
 The content hash is sha256 over the sha256 of each member's row as JSON (columns of CONTENT, split, text ids,
-codes), in the order of sample_id. It does not depend on files, parts, the order of rows, or times; DuckDB sorts only
-digests and spills, so its memory is bounded.
+codes), in the order of sample_id. It does not depend on files, parts, the order of rows, or times. DuckDB
+sorts only ids and digests and spills, so memory is bounded.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -27,8 +28,21 @@ from storage.tables import Table
 from storage.views import literal
 
 CONTENT = (
-    "sample_id document_id position source image_id prompt text lang task label licence author consent held_out"
-).split()
+    "sample_id",
+    "document_id",
+    "position",
+    "source",
+    "image_id",
+    "prompt",
+    "text",
+    "lang",
+    "task",
+    "label",
+    "licence",
+    "author",
+    "consent",
+    "held_out",
+)
 """Columns of `samples` that a snapshot's hash covers: what a run may read, not when or from where it came."""
 INPUTS = ("samples", "images", "decisions", "splits", "groups", "text_tokens", "image_tokens")
 BATCH = 4_096
@@ -60,7 +74,21 @@ class Snapshot:
             known = ", ".join(row["snapshot"] for row in rows[-5:])
             hint = f"there are {known}" if known else "`millrace ingest` makes one"
             raise SnapshotNotFound(f"no snapshot {name!r} in {store.path}: {hint}")
-        return from_row(store, found[-1])
+        return Snapshot.from_row(store, found[-1])
+
+    @classmethod
+    def from_row(cls, store: Store, row: Mapping[str, Any]) -> Snapshot:
+        """The snapshot that a row of `snapshots` describes."""
+        return cls(
+            name=row["snapshot"],
+            content_hash=row["content_hash"],
+            versions=json.loads(row["versions"]),
+            text_tokenizer=row["text_tokenizer"],
+            image_tokenizer=row["image_tokenizer"],
+            rows=row["rows"],
+            licences=json.loads(row["licences"]),
+            store=store,
+        )
 
     def connect(self, *, memory_limit: str = "2GB", threads: int = 2) -> duckdb.DuckDBPyConnection:
         """DuckDB over the pinned versions; its `members` holds this snapshot's rows only."""
@@ -83,8 +111,8 @@ class Snapshot:
     def text_tokens(self, split: str | None = None) -> pa.Table:
         """sample_id, prompt_ids, ids under the pinned text tokenizer."""
         return self._table(
-            f"SELECT t.sample_id, t.prompt_ids, t.ids FROM members m JOIN text_tokens t USING (sample_id) {of(split)} "
-            f"AND t.tokenizer_id = {literal(self.text_tokenizer or '')} ORDER BY sample_id"
+            "SELECT t.sample_id, t.prompt_ids, t.ids FROM members m JOIN text_tokens t USING (sample_id) "
+            f"{of(split)} AND t.tokenizer_id = {literal(self.text_tokenizer or '')} ORDER BY sample_id"
         )
 
     def image_tokens(self, split: str | None = None) -> pa.Table:
@@ -101,8 +129,8 @@ class Snapshot:
         picked = ", ".join(views.name(one) for one in columns)
         con = self.connect()
         try:
-            query = f"SELECT {picked} FROM images SEMI JOIN ({pictures(split)}) USING (image_id) ORDER BY image_id"
-            yield from con.sql(query).to_arrow_reader(batch)
+            chosen = f"SELECT {picked} FROM images SEMI JOIN ({pictures(split)}) USING (image_id)"
+            yield from con.sql(f"{chosen} ORDER BY image_id").to_arrow_reader(batch)
         finally:
             con.close()
 
@@ -145,7 +173,7 @@ def create(
         key = digest([{table: versions.get(table, -1) for table in INPUTS}, asked])
         known = listing(store)
         if store.has("snapshots", key):
-            return from_row(store, next(row for row in known if row["part"] == key))
+            return Snapshot.from_row(store, next(row for row in known if row["part"] == key))
         con = store.connect(versions)
         try:
             choose(con, sources, stages)
@@ -154,19 +182,21 @@ def create(
             content = hash_members(con, text_tokenizer, image_tokenizer)
             for row in known:
                 if row["content_hash"] == content and row["amended_by"] is None:
-                    return from_row(store, row)
+                    return Snapshot.from_row(store, row)
             name = name or content[:12]
             if any(row["snapshot"] == name for row in known):
-                raise SnapshotExists(f"snapshot {name!r} exists with other content: choose another name, or none")
-            members = con.sql(f"SELECT {literal(name)} AS snapshot, sample_id, split FROM chosen ORDER BY sample_id")
+                raise SnapshotExists(f"snapshot {name!r} exists with other content: choose another name")
+            picked = f"SELECT {literal(name)} AS snapshot, sample_id, split FROM chosen ORDER BY sample_id"
+            members = con.sql(picked)
             part = members_part(name, content)
             store.append("members", members.to_arrow_reader(BATCH), parts=[part])
         finally:
             con.close()
+        held = {**pinned(store, versions), "members": store.version("members")}
         row = {
             "snapshot": name,
             "content_hash": content,
-            "versions": json.dumps({**pinned(store, versions), "members": store.version("members")}, sort_keys=True),
+            "versions": json.dumps(held, sort_keys=True),
             "text_tokenizer": text_tokenizer,
             "image_tokenizer": image_tokenizer,
             "rows": sum(counts.values()),
@@ -174,7 +204,7 @@ def create(
             "at": datetime.now(UTC),
         }
         store.append("snapshots", pa.Table.from_pylist([row], schema_of(store, row)), parts=[key])
-        return from_row(store, row)
+        return Snapshot.from_row(store, row)
 
 
 def choose(con: duckdb.DuckDBPyConnection, sources: Sequence[str] | None, stages: Sequence[str]) -> None:
@@ -202,11 +232,15 @@ def gate(con: duckdb.DuckDBPyConnection, allowed: Sequence[str] | None) -> dict[
         con.sql("SELECT coalesce(licence, ''), count(*) FROM chosen GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     )
     if allowed is not None:
-        refused = Counter({licence: n for licence, n in counts.items() if licence == "" or licence not in allowed})
+        named = set(allowed) - {""}
+        refused = Counter({licence: n for licence, n in counts.items() if licence not in named})
         if refused:
-            shown = ", ".join(f"{licence or 'no licence'} ({n:,} rows)" for licence, n in refused.most_common(8))
+            shown = ", ".join(
+                f"{licence or 'no licence'} ({n:,} rows)" for licence, n in refused.most_common(8)
+            )
             raise LicenceNotAllowed(
-                f"kept rows have licences that licences.allow does not name: {shown}. Add them, or filter the rows out"
+                f"kept rows have licences that licences.allow does not name: {shown}. "
+                "Add them, or drop the rows by a filter"
             )
     return counts
 
@@ -233,18 +267,20 @@ def check(con: duckdb.DuckDBPyConnection, text_tokenizer: str | None, image_toke
     for what, query in lacking.items():
         if missing := count(con, f"FROM ({query})"):
             raise SnapshotIncomplete(
-                f"{missing:,} of {total:,} kept rows have no {what.removeprefix('a ')}: run `millrace ingest` again"
+                f"{missing:,} of {total:,} kept rows lack {what}: run `millrace ingest` again"
             )
 
 
-def hash_members(con: duckdb.DuckDBPyConnection, text_tokenizer: str | None, image_tokenizer: str | None) -> str:
+def hash_members(
+    con: duckdb.DuckDBPyConnection, text_tokenizer: str | None, image_tokenizer: str | None
+) -> str:
     """sha256 hex over the chosen rows with their split, text ids and codes, and over the tokenizers' ids."""
     columns = ", ".join(f"'{one}': s.{one}" for one in CONTENT)
     query = f"""
         WITH texts AS (SELECT sample_id, prompt_ids, ids FROM text_tokens
-                       WHERE tokenizer_id = {literal(text_tokenizer or '')}),
+                       WHERE tokenizer_id = {literal(text_tokenizer or "")}),
              codes AS (SELECT image_id, sha256(array_to_string(codes, ',')) AS codes FROM image_tokens
-                       WHERE tokenizer_id = {literal(image_tokenizer or '')}),
+                       WHERE tokenizer_id = {literal(image_tokenizer or "")}),
              digests AS (
                 SELECT sample_id, sha256(to_json({{{columns}, 'split': c.split, 'prompt_ids': t.prompt_ids,
                                                    'ids': t.ids, 'codes': i.codes}})) AS row_digest
@@ -260,20 +296,21 @@ def content_hash(store: Store, table: str, version: int | None = None) -> str:
     """sha256 hex over a table's `hashed` columns, rows in the order of its key, however they are stored."""
     form = store.table(table)
     columns = ", ".join(f"'{one}': {views.name(one)}" for one in form.hashed if not binary(form, one))
-    blobs = ", ".join(f"sha256({views.name(one)})" for one in form.hashed if binary(form, one))
+    blobs = [f"sha256({views.name(one)})" for one in form.hashed if binary(form, one)]
+    parts = [f"to_json({{{columns}}})", *blobs]
     keys = ", ".join(views.name(one) for one in form.key)
     con = store.connect({table: store.version(table) if version is None else version})
     try:
         query = (
-            f"SELECT row_digest FROM (SELECT {keys}, sha256(to_json({{{columns}}}) || concat_ws(',', {blobs or chr(39) * 2}"
-            f")) AS row_digest FROM {views.name(table)}) ORDER BY {keys}, row_digest"
+            f"SELECT row_digest FROM (SELECT {keys}, sha256(concat_ws(',', {', '.join(parts)})) "
+            f"AS row_digest FROM {views.name(table)}) ORDER BY {keys}, row_digest"
         )
         return _fold(con, query, hashlib.sha256(json.dumps(sorted(form.hashed)).encode()))
     finally:
         con.close()
 
 
-def _fold(con: duckdb.DuckDBPyConnection, query: str, total: "hashlib._Hash") -> str:
+def _fold(con: duckdb.DuckDBPyConnection, query: str, total: hashlib._Hash) -> str:
     for batch in con.sql(query).to_arrow_reader(65_536):
         for one in batch.column(0):
             total.update(one.as_buffer())
@@ -290,25 +327,12 @@ def pinned(store: Store, versions: Mapping[str, int]) -> dict[str, int]:
     return {one: versions[one] for one in names if one in versions}
 
 
-def listing(store: Store) -> list[dict]:
+def listing(store: Store) -> list[dict[str, Any]]:
     """Rows of `snapshots`, oldest first."""
     return sorted(store.read("snapshots").to_pylist(), key=lambda row: (row["at"], row["snapshot"]))
 
 
-def from_row(store: Store, row: Mapping) -> Snapshot:
-    return Snapshot(
-        name=row["snapshot"],
-        content_hash=row["content_hash"],
-        versions=json.loads(row["versions"]),
-        text_tokenizer=row["text_tokenizer"],
-        image_tokenizer=row["image_tokenizer"],
-        rows=row["rows"],
-        licences=json.loads(row["licences"]),
-        store=store,
-    )
-
-
-def schema_of(store: Store, row: Mapping) -> pa.Schema:
+def schema_of(store: Store, row: Mapping[str, Any]) -> pa.Schema:
     return pa.schema([store.table("snapshots").schema.field(one).remove_metadata() for one in row])
 
 

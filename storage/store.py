@@ -1,24 +1,25 @@
 """A store: a folder of Delta tables, one commit at a time, readable at any moment.
 
-    <store>/store.json            schema version, annotators' tables
-    <store>/tables/<name>/        a Delta table: Parquet and `_delta_log`
-    <store>/staging/<part>/       work that is complete but not committed yet (storage.parts)
-    <store>/checkpoints, tokenizers, reports
-    <store>/catalog.duckdb        derived, may be deleted at any time
+<store>/store.json            schema version, annotators' tables
+<store>/tables/<name>/        a Delta table: Parquet and `_delta_log`
+<store>/staging/<part>/       work that is complete but not committed yet (storage.parts)
+<store>/checkpoints, tokenizers, reports
+<store>/catalog.duckdb        derived, may be deleted at any time
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import Field as DeltaField
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -35,7 +36,7 @@ ATTEMPTS = 12
 """Commits tried against other writers before giving up."""
 CACHED_LISTS = 256
 
-Rows = pa.Table | pa.RecordBatchReader
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
 
 class Store:
@@ -91,8 +92,16 @@ class Store:
         with self.lock("meta"):
             added = self._meta.declare(table)
         if added and self.version(table.name) >= 0:
-            with self.lock(f"table-{table.name}"), translated(table.name):
-                self._handle(table).alter.add_columns(added)
+            self.widen(self.table(table.name), added)
+
+    def widen(self, table: Table, added: Sequence[pa.Field]) -> None:
+        """Adds columns to a table that is there; its rows have null in them."""
+        with self.lock(f"table-{table.name}"), translated(table.name):
+            self._handle(table).alter.add_columns([DeltaField.from_arrow(field) for field in added])
+
+    def columns(self, table: str) -> list[str]:
+        """The columns that a table on disk has."""
+        return [field.name for field in DeltaTable(self._folder(table)).schema().fields]
 
     def table(self, name: str) -> Table:
         """The table of that name, core or declared.
@@ -123,8 +132,13 @@ class Store:
             return self._log(table).refresh()
 
     def versions(self) -> dict[str, int]:
-        """Newest version of each table. `samples` is asked first: it is committed last, so what it holds is complete."""
-        names = sorted([*TABLES, *(table.name for table in self.declared())], key=lambda name: name != "samples")
+        """Newest version of each table.
+
+        `samples` is asked first: it is committed last, so what it holds is complete in the others.
+        """
+        names = sorted(
+            [*TABLES, *(table.name for table in self.declared())], key=lambda name: name != "samples"
+        )
         found = {name: self.version(name) for name in names}
         return {name: version for name, version in found.items() if version >= 0}
 
@@ -210,17 +224,17 @@ class Store:
                     "commit the missing ones alone"
                 )
             self._handle(table)  # makes the table's folder
-            self._commit(table, write_files(self._folder(table.name), table, batches), parts=parts)
+            self.commit(table, write_files(self._folder(table.name), table, batches), parts=parts)
             return True
 
-    def _commit(
+    def commit(
         self,
         table: Table,
         added: Sequence[AddAction],
         removed: Sequence[RemoveAction] = (),
         parts: Sequence[str] = (),
     ) -> None:
-        """Names files in the log, or no longer, and registers parts; again with a fresh handle on a conflict."""
+        """Names files in the log, or no longer, and registers parts; on a conflict, again."""
         properties = CommitProperties(
             custom_metadata={"parts": len(parts), "added": len(added)},
             app_transactions=[Transaction(part, 1) for part in parts],
@@ -231,7 +245,10 @@ class Store:
                     delta = self._handle(table)
                     if added or removed:
                         delta.create_write_transaction(
-                            [*added, *removed], mode="append", schema=delta.schema(), commit_properties=properties
+                            [*added, *removed],
+                            mode="append",
+                            schema=delta.schema(),
+                            commit_properties=properties,
                         )
                     else:  # a commit of no files registers the parts all the same
                         nothing = plain(table).empty_table()
@@ -240,7 +257,9 @@ class Store:
             except CommitFailedError as error:
                 last = error
                 time.sleep(min(0.02 * 2**attempt, 1.0))
-        raise StoreConflict(f"{table.name}: other writers won {ATTEMPTS} times ({first_line(last)}); try again")
+        raise StoreConflict(
+            f"{table.name}: other writers won {ATTEMPTS} times ({first_line(last)}); try again"
+        )
 
     def _handle(self, table: Table) -> DeltaTable:
         folder = self._folder(table.name)
@@ -259,7 +278,9 @@ class Store:
             },
         )
 
-    def delete(self, table: str, ids: Sequence[str] | pa.Array, where: Mapping[str, str] | None = None) -> int:
+    def delete(
+        self, table: str, ids: Sequence[str] | pa.Array, where: Mapping[str, str] | None = None
+    ) -> int:
         """Removes the rows whose first key column is among `ids` (and whose columns equal `where`).
 
         Returns how many there were; when there are none, nothing is written.
@@ -281,21 +302,21 @@ class Store:
         Nothing of the condition reaches the log, and memory stays flat also for pictures.
         """
         condition = " AND ".join(conditions)
-        evolved = self._meta.evolved(table.name)
         with self.lock(f"table-{table.name}"):
             if not (files := self.files(table.name)):
                 return 0
             with self.cursor() as con, translated(table.name):
                 con.register("doomed", pa.table({"id": doomed}))
-                source = views.scan(files, union=evolved, filename=True)
-                hits = con.sql(f"SELECT filename, count(*) FROM {source} WHERE {condition} GROUP BY 1").fetchall()
+                source = views.scan(files, union=self._meta.evolved(table.name), filename=True)
+                query = f"SELECT filename, count(*) FROM {source} WHERE {condition} GROUP BY 1"
+                hits = con.sql(query).fetchall()
                 if not hits:
                     return 0
                 stale = sorted(file for file, _ in hits)
-                stay = f"SELECT * FROM ({views.rows(table, stale, evolved)}) WHERE ({condition}) IS NOT TRUE"
+                stay = f"SELECT * FROM ({self.select(table.name, stale)}) WHERE ({condition}) IS NOT TRUE"
                 reader = con.sql(stay).to_arrow_reader(batch_rows(table))
                 added = write_files(self._folder(table.name), table, conformed(reader, table))
-            self._commit(table, added, [gone(file) for file in stale])
+            self.commit(table, added, [gone(file) for file in stale])
             return sum(count for _, count in hits)
 
     def present(self, table: str, ids: Sequence[str]) -> list[str]:
@@ -305,7 +326,9 @@ class Store:
         key = self.table(table).key[0]
         with self.cursor() as con:
             con.register("wanted", pa.table({key: pa.array(ids, pa.string())}))
-            query = f"SELECT DISTINCT {key} FROM {views.scan(files)} SEMI JOIN wanted USING ({key}) ORDER BY 1"
+            query = (
+                f"SELECT DISTINCT {key} FROM {views.scan(files)} SEMI JOIN wanted USING ({key}) ORDER BY 1"
+            )
             return [row[0] for row in con.sql(query).fetchall()]
 
     # Reading
@@ -318,17 +341,20 @@ class Store:
         where: str | None = None,
         version: int | None = None,
     ) -> pa.Table:
-        """Rows of a table, in no promised order; an empty table with the right columns when it does not exist."""
+        """Rows of a table, in no promised order; none, with the right columns, when it does not exist."""
         form = self.table(table)
         names = list(columns) if columns is not None else [column.name for column in form.columns]
         schema = pa.schema([form.schema.field(name).remove_metadata() for name in names])
         if not (files := self.files(table, version)):
             return schema.empty_table()
         listed = ", ".join(views.name(name) for name in names)
-        condition = f" WHERE {where}" if where else ""
+        query = f"SELECT {listed} FROM ({self.select(table, files)})" + (f" WHERE {where}" if where else "")
         with self.cursor() as con, translated(table):
-            source = views.rows(form, files, self._meta.evolved(table))
-            return con.sql(f"SELECT {listed} FROM ({source}){condition}").to_arrow_table().cast(schema)
+            return con.sql(query).to_arrow_table().cast(schema)
+
+    def select(self, table: str, files: Sequence[str]) -> str:
+        """The SELECT of a table's columns from some of its files."""
+        return views.rows(self.table(table), files, self._meta.evolved(table))
 
     @contextmanager
     def cursor(self, *, memory_limit: str = "2GB", threads: int = 2) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -342,8 +368,10 @@ class Store:
     def connect(
         self, versions: Mapping[str, int] | None = None, *, memory_limit: str = "2GB", threads: int = 2
     ) -> duckdb.DuckDBPyConnection:
-        """An in-memory DuckDB with a view for each table at pinned versions (the newest ones if none are given)
-        and `signals`, `verdicts`, `funnel`, `funnel_check`. Writers that go on do not disturb it."""
+        """An in-memory DuckDB with a view for each table at pinned versions (the newest if none are given).
+
+        With `signals`, `verdicts`, `funnel`, `funnel_check` and the lineage. Writers do not disturb it.
+        """
         pinned = self.versions() if versions is None else versions
         con = views.connection(self.path / ".tmp", memory_limit, threads)
         with translated("store"):
@@ -358,8 +386,7 @@ class Store:
         for table in (*TABLES.values(), *declared):
             version = versions.get(table.name, -1)
             files = self.files(table.name, version) if version >= 0 else []
-            body = views.rows(table, files, self._meta.evolved(table.name))
-            made.append(f"CREATE VIEW {views.name(table.name)} AS {body}")
+            made.append(f"CREATE VIEW {views.name(table.name)} AS {self.select(table.name, files)}")
         return [*made, *views.derived(declared)]
 
 
@@ -370,4 +397,4 @@ def equal(where: Mapping[str, str]) -> list[str]:
 
 def gone(file: str, *, data_change: bool = True) -> RemoveAction:
     """The log's word that a data file is no longer part of the table."""
-    return RemoveAction(Path(file).name, data_change, int(time.time() * 1000), os.path.getsize(file), {})
+    return RemoveAction(Path(file).name, data_change, int(time.time() * 1000), Path(file).stat().st_size, {})

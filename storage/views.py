@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from storage.lineage import STATEMENTS as LINEAGE
 from storage.tables import Table
 
 SQL_TYPES = {
@@ -24,8 +25,9 @@ SQL_TYPES = {
     pa.date32(): "DATE",
 }
 
+
 def connection(scratch: Path, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB in UTC that spills to `scratch`, sees no Python variables and loads nothing from elsewhere."""
+    """An in-memory DuckDB in UTC that spills to `scratch`, and sees no Python variables."""
     con = duckdb.connect(
         config={"memory_limit": memory_limit, "threads": threads, "temp_directory": str(scratch)}
     )
@@ -61,9 +63,13 @@ def scan(files: Sequence[str], *, union: bool = False, filename: bool = False) -
 
 def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:
     """A SELECT of the table's columns from its files; of no rows when there are none."""
-    nothing = "SELECT " + ", ".join(
-        f"CAST(NULL AS {sql_type(column.type)}) AS {name(column.name)}" for column in table.columns
-    ) + " WHERE false"
+    nothing = (
+        "SELECT "
+        + ", ".join(
+            f"CAST(NULL AS {sql_type(column.type)}) AS {name(column.name)}" for column in table.columns
+        )
+        + " WHERE false"
+    )
     if not files:
         return nothing
     if evolved:  # older files lack columns
@@ -73,7 +79,7 @@ def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:
 
 def derived(declared: Sequence[Table]) -> list[str]:
     """The views that join the tables: signals, verdicts, funnel, funnel_check."""
-    return [signals(declared), *FUNNEL]
+    return [signals(declared), *FUNNEL, *LINEAGE]
 
 
 def signals(declared: Sequence[Table]) -> str:
@@ -92,7 +98,7 @@ def signals(declared: Sequence[Table]) -> str:
 
 
 FUNNEL = (
-    # A row may be dropped by several stages that looked at it at once: the first by name order of ORDER decides.
+    # of several stages that dropped a row, the first one tells
     """
 CREATE VIEW verdicts AS
 SELECT sample_id, any_value(source) AS source, bool_and(kept) AS kept,
@@ -102,11 +108,15 @@ FROM decisions GROUP BY sample_id
 """,
     """
 CREATE VIEW funnel AS
+WITH counts AS (
+    SELECT source, stage, kept, coalesce(reason, 'unstated') AS reason, count(*) AS n
+    FROM decisions GROUP BY ALL),
+reasons AS (
+    SELECT source, stage, map_from_entries(list((reason, n) ORDER BY n DESC, reason)) AS reasons
+    FROM counts WHERE NOT kept GROUP BY source, stage)
 SELECT source, stage, sum(n)::BIGINT AS came_in, coalesce(sum(n) FILTER (kept), 0)::BIGINT AS kept,
-       coalesce(sum(n) FILTER (NOT kept), 0)::BIGINT AS dropped,
-       coalesce(map_from_entries(list((coalesce(reason, 'unstated'), n) ORDER BY n DESC, reason) FILTER (NOT kept)),
-                MAP {}::MAP(VARCHAR, BIGINT)) AS reasons
-FROM (SELECT source, stage, kept, reason, count(*) AS n FROM decisions GROUP BY ALL)
+       coalesce(sum(n) FILTER (NOT kept), 0)::BIGINT AS dropped, any_value(reasons) AS reasons
+FROM counts LEFT JOIN reasons USING (source, stage)
 GROUP BY source, stage
 ORDER BY source, stage <> 'collect', stage <> 'filter', stage
 """,
