@@ -20,8 +20,13 @@ _EMAIL = re.compile(
     r"|(?<![\w.+-])[\w.+-]{2,64}\s+at\s+[\w-]{2,}\s+dot\s+[a-z]{2,}\b",
     re.IGNORECASE,
 )
-_CUE = r"(?:tel|telephone|phone|ph|call|mobile|cell|fax|whatsapp|signal|sms|ring|hotline|t[ée]l[ée]phone|t[ée]l|appelez|telefon|handy|mobil|anruf\w*|rufen sie|ruf|tel[ée]fono|ll[áa]m\w*|电话|電話|手机|手機|热线|致电|联系|拨打|телефон|тел)"
-_CUED = re.compile(_CUE + r"[^\d+\n]{0,24}(\+?\(?\d(?:[\s().\-/–]{0,3}\d){5,14})", re.IGNORECASE)
+_CUE = (
+    r"(?<!\w)(?:(?:tele|t[ée]l[ée])(?:ph|f)[oó]\w{1,6}|tel|t[ée]l|phones?|ph(?=[.:])|call(?: us)?|mobile|mobil|cell|fax"
+    r"|whatsapp|sms|hotline|appelez|handy|anruf\w*|rufen sie|ll[áa]m\w{1,5}|телефон\w{0,3}|тел)(?!\w)"
+    r"|电话|電話|手机|手機|热线|致电|拨打"
+)
+_DIGITS = r"\+?\(?\d(?:[\s().\-/–]{0,3}\d){5,14}"
+_CUED = re.compile(rf"(?:{_CUE})[^\d+\n]{{0,24}}?({_DIGITS})", re.IGNORECASE)
 _INTERNATIONAL = re.compile(r"(?<![\w.+])(?:\+|00)[\s(]{0,2}[1-9](?:[\s().\-/–]{0,3}\d){6,13}(?!\d)")
 _NATIONAL = re.compile(
     r"(?<![\w.,+/-])(?:"
@@ -39,6 +44,7 @@ _NOT_A_NUMBER = re.compile(
     r"|^\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}){1,2}$"
     r"|^97[89][- ]"  # ISBN
     r"|^(\d)\1+$"
+    r"|^[+(]*\d+\.\d{5,}"  # decimals
 )
 
 

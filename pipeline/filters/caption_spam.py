@@ -11,18 +11,33 @@ from pydantic import Field
 
 from pipeline.step import Filter
 
-URL = r"(?i)(?:https?|ftp)://\S|\bwww\.[\w-]+\.\w|\b[\w-]+\.(?:com|net|org|info|biz|shop|store|xyz|top|ru|cn)\b(?:/|\s|$)"
-PHRASES = (
-    r"click (?:here|now|on|the|this|to|for)", r"(?:buy|order|shop|call|book|apply|subscribe|sign up|join|act) (?:now|today|here|online)",
-    r"free (?:shipping|delivery|download|trial|gift|quote)", r"limited (?:time|offer|stock|edition offer)", r"best (?:price|deal|offer)s?\b",
-    r"lowest price", r"\d+ ?% (?:off|discount|rabatt|de r[ée]duction|de remise)", r"special offer", r"money[- ]back", r"(?:visit|check out|follow) (?:our|us|my)\b",
-    r"add to (?:cart|basket)", r"hot deal", r"act fast", r"while (?:stocks?|supplies) last", r"don'?t miss", r"satisfaction guaranteed",
-    r"work from home", r"earn (?:money|cash|\$)", r"casino", r"viagra", r"win (?:a|big|cash|now)\b.{0,20}(?:prize|!|now)", r"download (?:now|here|free|for free)",
-    r"cliquez (?:ici|sur|pour)", r"achetez (?:maintenant|d[èe]s)", r"livraison gratuite", r"offre (?:sp[ée]ciale|limit[ée]e)", r"meilleurs? prix",
-    r"klicken sie", r"hier klicken", r"jetzt (?:kaufen|bestellen|klicken|zugreifen|sichern)", r"kostenloser? versand", r"sonderangebot", r"bester? preise?",
-    r"点击(?:这里|此处|购买|链接|查看)", r"立即(?:购买|抢购|下单|订购)", r"(?:免费|全国)(?:包邮|送货|配送|下载)|包邮", r"限时(?:优惠|特价|抢购|折扣)", r"最低价|特价|促销|优惠价",
-    r"haz clic", r"compr[ae] (?:ahora|ya)", r"env[íi]o gratis",
-)  # fmt: skip
+URL = (
+    r"(?i)(?:https?|ftp)://\S|\bwww\.[\w-]+\.\w"
+    r"|(?:^|[\s(\[<\"'])(?:[\w-]+\.)+(?:com|net|org|info|biz|shop|store|xyz|top|ru|cn|de|fr|io)\b(?:[/\s),.!?]|$)"
+)
+CALLS = (
+    r"\bclick (?:here|now|this link|the link|on (?:the|this) link|to (?:buy|order|shop|claim|win|download))\b",
+    r"\b(?:buy|order|shop|call|apply|subscribe|sign up|join|act|download) now\b",
+    r"\b(?:buy|order|shop|sign up|subscribe) (?:today|online)\b",
+    r"\badd to (?:cart|basket)\b|\bwhile (?:stocks?|supplies) last\b|\bviagra\b|\bonline casino\b",
+    r"\bwork from home\b.*\$|\bwin (?:a|big|cash)\b.{0,20}(?:prize|!)",
+    r"\bcliquez (?:ici|sur le lien)\b|\b(?:achetez|commandez) (?:maintenant|d[èe]s|en ligne)\b",
+    r"\bhier klicken\b|\bklicken sie (?:hier|jetzt)\b|\bjetzt (?:kaufen|bestellen|klicken|zugreifen|sichern)\b",
+    r"\bhaz clic\b|\bcompr[ae] (?:ahora|ya)\b",
+    r"点击(?:这里|此处|购买|链接)|立即(?:购买|抢购|下单|订购)|(?:免费|全国)包邮",
+)
+"""One of these is enough."""
+HINTS = (
+    r"\bfree (?:shipping|delivery|download|trial|gift|quote)\b|\bmoney[- ]back\b|\bsatisfaction guaranteed\b",
+    r"\b(?:limited|special|exclusive) (?:time|offer|stock|deal)s?\b|\bhot deals?\b|\bact fast\b|\bdon['’]?t miss\b",
+    r"\b(?:best|lowest|cheapest|unbeatable) (?:price|deal|offer)s?\b|\d ?% (?:off|discount|rabatt|de r[ée]duction)\b",
+    r"\b(?:visit|check out|follow) (?:our|us|my)\b|\bonly \$\d|\bcall (?:us|today)\b|\bearn (?:money|cash|\$)",
+    r"\blivraison gratuite\b|\boffre (?:sp[ée]ciale|limit[ée]e)\b|\bmeilleurs? prix\b",
+    r"\bkostenloser? versand\b|\bversandkostenfrei\b|\bsonderangebot\b|\bbester? preise?\b",
+    r"\benv[íi]o gratis\b|\boferta (?:especial|limitada)\b",
+    r"限时(?:优惠|特价|抢购|折扣)|最低价|特价|促销|优惠价|包邮|免费(?:送货|配送|下载)",
+)
+"""Of these it takes two: people say them, too."""
 SHOUT = r"[!！]{3,}|[$€£]{3,}|(?:★|☆|✔|►|🔥){2,}"
 HASHTAG = r"[#＃][\p{L}\p{N}_]+"
 
@@ -33,7 +48,8 @@ class CaptionSpam(Filter):
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("task", "text")
     urls: bool = Field(True, description="Drop captions that hold a web address.")
-    phrases: tuple[str, ...] = Field(PHRASES, description="Regular expressions (RE2), held against any case.")
+    calls: tuple[str, ...] = Field(CALLS, description="Regular expressions (RE2, any case): one is enough.")
+    hints: tuple[str, ...] = Field(HINTS, description="The same, of which it takes two.")
     hashtags: int = Field(2, ge=0, description="Most hashtags.")
     repeated: float = Field(
         0.5, ge=0, le=1, description="Most of a caption's word pairs that may be repetitions."
@@ -50,10 +66,10 @@ class CaptionSpam(Filter):
         spam = pc.match_substring_regex(text, SHOUT)
         if self.urls:
             spam = pc.or_(spam, pc.match_substring_regex(text, URL))
-        if self.phrases:
-            spam = pc.or_(
-                spam, pc.match_substring_regex(text, "(?i)" + "|".join(f"(?:{p})" for p in self.phrases))
-            )
+        for phrases, enough in ((self.calls, 1), (self.hints, 2)):
+            if phrases:
+                any_phrase = "(?i)" + "|".join(f"(?:{phrase})" for phrase in phrases)
+                spam = pc.or_(spam, pc.greater_equal(pc.count_substring_regex(text, any_phrase), enough))
         spam = pc.or_(spam, pc.greater(pc.count_substring_regex(text, HASHTAG), self.hashtags))
         spam = pc.or_(spam, pc.greater(repetition(text), self.repeated))
         return pc.invert(spam)

@@ -10,13 +10,22 @@ from pydantic import Field
 from pipeline.asking import decisions, folded
 from pipeline.step import Gather, Gathered
 
+ENDING = r"(\.(jpe?g|png|gif|webp|bmp|tiff?|svg))"
 FAMILIES = (
-    r"(img|dsc|dscn|dscf|pxl|image|photo|picture|pic|screenshot|untitled|file|scan|bild|foto)[ _\-]*\d*( ?\(\d+\))?(\.(jpe?g|png|gif|webp|bmp|tiff?))?",
-    r"[\w\-]+\.(jpe?g|png|gif|webp|bmp|tiff?)",
-    r"(stock|royalty[- ]free) (photo|image|picture|illustration|vector)s?\b.*",
-    r".*\b(all rights reserved|image (coming soon|not available|unavailable)|no image available|click to (enlarge|zoom)).*",
-    r"(image|photo|picture) may contain:.*",
-    r"(no|default|placeholder|image|alt)([ _\-](caption|description|image|text|placeholder))+",
+    # what a camera or a program called the file
+    r"(img|dsc|dscn|dscf|pxl|image|photo|picture|pic|screenshot|screen shot|untitled|file|scan|bild|foto|imagen?|图片|照片)"
+    r"[ _\-]*[\d_\-]*( ?\(\d+\))?" + ENDING + "?",
+    r"[\w\-]+" + ENDING,
+    # what stands where a description should
+    r"(thumbnail|logo|icon|banner|avatar|spacer|null|none|n/a|caption|description|alt text|placeholder|ohne titel|sans titre)",
+    r"(no|default|placeholder|sample|add an?|insert) (image|photo|picture|caption|description|title|text|alt text)"
+    r"( here| provided| available| found| text)*",
+    r"(this )?(image|photo|picture) (may contain|contains|might contain)\b.*",
+    r"(image|photo|picture) (coming soon|not available|unavailable|not found)",
+    # what a site says
+    r"(stock|royalty[- ]free|free stock) (photo|image|picture|illustration|vector|footage)s?\b.*",
+    r"(click|tap)( here)?( on)?( the)?( image| picture| photo)? (to|for) (enlarge|zoom|view|a larger|full|open)\b.*",
+    r"((copyright|©|\(c\)).{0,60}|.{0,60}\ball rights reserved)",
 )
 """What a caption as a whole may look like when nobody wrote it, folded to lower case."""
 
@@ -45,18 +54,18 @@ class Boilerplate(Gather):
         )
         db.execute(
             "CREATE OR REPLACE TEMP TABLE worn AS SELECT says, count(DISTINCT picture) AS pictures FROM captioned "
-            "GROUP BY says HAVING count(DISTINCT picture) >= greatest(?, ? * (SELECT count(DISTINCT picture) FROM captioned))",
+            "GROUP BY says HAVING pictures >= "
+            "greatest(?, ? * (SELECT count(DISTINCT picture) FROM captioned))",
             [self.pictures, self.share],
         )
-        written = " OR ".join(
-            f"regexp_full_match(says, '{f.replace(chr(39), chr(39) * 2)}')" for f in self.families
-        )
-        return Gathered(
-            decisions(
-                db,
-                "SELECT sample_id, 'boilerplate' AS reason, "
-                "CASE WHEN pictures IS NULL THEN 'template' ELSE 'on ' || pictures || ' pictures' END AS detail "
-                "FROM captioned JOIN candidates USING (sample_id) LEFT JOIN worn USING (says) "
-                f"WHERE pictures IS NOT NULL OR {written or 'false'}",
-            )
+        return Gathered(decisions(db, self._drops()))
+
+    def _drops(self) -> str:
+        families = [family.replace("'", "''") for family in self.families]
+        unwritten = " OR ".join(f"regexp_full_match(says, '{family}')" for family in families) or "false"
+        return (
+            "SELECT sample_id, 'boilerplate' AS reason, "
+            "CASE WHEN pictures IS NULL THEN 'template' ELSE 'on ' || pictures || ' pictures' END AS detail "
+            "FROM captioned JOIN candidates USING (sample_id) LEFT JOIN worn USING (says) "
+            f"WHERE pictures IS NOT NULL OR {unwritten}"
         )
