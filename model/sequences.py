@@ -8,7 +8,7 @@ Text:     <bos> <lang> <task> prompt <sep> text <eos>
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model.config import Modality, ModelConfig, Vocabulary
@@ -53,6 +53,24 @@ class Sequences:
         """Position of what follows a picture that is read: its branches all start there."""
         return 2 + self._extent
 
+    def blocks(self, ids: Iterable[int]) -> list[int]:
+        """For each id the number (from 1) of the whole, closed picture whose code it is; else 0."""
+        low, out, run, number = self.config.offsets[1], [], 0, 0
+        for i in ids:
+            out.append(0)
+            if i >= low:
+                run += 1
+                continue
+            if run == self.codes and i == self._image.end:
+                number += 1
+                out[-1 - run : -1] = [number] * run
+            run = 0
+        return out
+
+    def forced(self, cursor: Cursor) -> int | None:
+        """The id that must come next: a whole picture is closed."""
+        return self._image.end if cursor.place == self.codes - 1 else None
+
     def cursor(self, first: int = 0) -> Cursor:
         """Positions and places from a first position on."""
         return Cursor(self.config.offsets[1], self._extent, self._places, first)
@@ -85,6 +103,9 @@ class Cursor:
     position: int
     place: int = -1
     """Index of the last code within its picture; -1 outside of pictures."""
+
+    def copy(self) -> Cursor:
+        return replace(self)
 
     def step(self, token: int) -> tuple[int, int, int]:
         """The next token's two coordinates, and its index within its picture (0 for text)."""

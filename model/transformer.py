@@ -62,6 +62,19 @@ class Cache:
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         """Tokens that each row holds; the caller raises it after a call, padding left out."""
 
+    def select(self, rows: Tensor) -> None:
+        """Goes on with these rows; a row may be taken several times."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self.lengths = self.lengths[rows]
+
+    def mask(self, blocks: Tensor) -> Tensor:
+        """Who sees what when tokens of these blocks `[rows, length]` come in: what precedes, and their own block."""
+        slots = self.lengths[:, None] + torch.arange(blocks.shape[1], device=blocks.device)
+        limit = int(slots.max()) + 1
+        keys = torch.zeros((len(blocks), limit), dtype=blocks.dtype, device=blocks.device).scatter_(1, slots, blocks)
+        past = torch.arange(limit, device=blocks.device) <= slots[:, :, None]
+        return (past | ((blocks[:, :, None] == keys[:, None, :]) & (blocks[:, :, None] > 0))).unsqueeze(1)
+
 
 class _Reorder(torch.autograd.Function):
     """Rows by a permutation; the gradient goes back by its inverse, so that nothing is summed up in no set order."""
@@ -253,9 +266,17 @@ class Transformer(nn.Module):
             for m in config.modalities:
                 if m.levels:
                     self.level_projections[m.name] = nn.Linear(len(m.levels), config.width)
-                    self.register_buffer(f"levels_{m.name}", level_values(m.levels), persistent=False)
-        self.register_buffer("frequencies", rope_frequencies(config), persistent=False)
-        self.register_buffer("offsets", torch.tensor(config.offsets), persistent=False)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Sets what follows from the configuration alone and is not saved, on the device of the weights."""
+        device = self.heads[0].weight.device
+        constants = {"frequencies": rope_frequencies(self.config), "offsets": torch.tensor(self.config.offsets)}
+        for m in self.config.modalities:
+            if m.name in self.level_projections and m.levels:
+                constants[f"levels_{m.name}"] = level_values(m.levels)
+        for name, value in constants.items():
+            self.register_buffer(name, value.to(device), persistent=False)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> Transformer:
