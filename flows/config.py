@@ -20,6 +20,8 @@ class ConfigError(Exception):
 
 
 class Settings(BaseModel):
+    """Frozen, and refuses what it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -40,6 +42,8 @@ class SourceConfig(BaseModel):
 
 
 class StepConfig(BaseModel):
+    """An annotator, filter or gather: `use` picks the module, the rest are its own settings."""
+
     model_config = ConfigDict(frozen=True, extra="allow")
 
     use: str = Field(description='Module below pipeline, e.g. "filters.aspect_ratio".')
@@ -59,6 +63,8 @@ class TextTokenizerConfig(Settings):
 
 
 class TokensConfig(Settings):
+    """Both tokenizers, fitted once on the training split."""
+
     text: TextTokenizerConfig = TextTokenizerConfig()
     image: ImageTokenizerConfig = ImageTokenizerConfig()
 
