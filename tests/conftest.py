@@ -35,7 +35,7 @@ def prefect_home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """URL of one Prefect API, started when the first test asks for it; commands started by tests use it too."""
+    """URL of one Prefect API, started when a test first asks for it; commands that tests start use it too."""
     from flows import server
 
     with server.api() as url:
