@@ -6,7 +6,10 @@ A record that cannot be read is yielded too, with what is wrong: nothing that ca
 from __future__ import annotations
 
 import csv
+import glob
+import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,10 +19,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.rows import SourceError
+
+class SourceError(Exception):
+    """A source cannot be read as it is configured; the message says what to change."""
+
 
 KINDS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 """File name endings of tables with named columns."""
+ENDS = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,55 @@ class Record:
     number: int
     values: dict[str, Any] = field(default_factory=dict)
     wrong: str | None = None
+
+
+def files(pattern: str) -> list[Path]:
+    """The file of that name, or those that a pattern ("shards/*.tar") names, in the order of their paths.
+
+    Raises:
+        SourceError: there is none.
+    """
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns
+    found = [path for path in found if path.is_file()]
+    if not found:
+        raise SourceError(f'path = "{pattern}": no such file, and no file that the pattern fits')
+    return found
+
+
+def identity(path: Path) -> str:
+    """Digest of a file's size, beginning and end: the same wherever and whenever the file was copied.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            head = file.read(ENDS)
+            file.seek(max(0, size - ENDS))
+            tail = file.read(ENDS)
+    except OSError as error:
+        raise SourceError(f"{path.name}: cannot be read: {error.strerror or error}") from None
+    return hashlib.sha256(b"%d\0%b%b" % (size, head, tail)).hexdigest()[:32]
+
+
+def relative(paths: list[Path]) -> dict[str, Path]:
+    """The paths by what tells them apart: names below the folder that they share."""
+    if len(paths) == 1:
+        return {paths[0].name: paths[0]}
+    home = Path(os.path.commonpath([path.parent for path in paths]))
+    return {path.relative_to(home).as_posix(): path for path in paths}
+
+
+def valid(name: str) -> str:
+    """The name as valid text: bytes that are not UTF-8 are spelled out."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name
 
 
 def read(path: Path, columns: list[str] | None = None) -> Iterator[Record]:
@@ -129,8 +185,27 @@ def _parquet(path: Path, columns: list[str] | None) -> Iterator[Record]:
                 columns = [name for name in columns if name in file.schema_arrow.names]
             number = -1
             for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for values in batch.to_pylist():
+                for values in as_dicts(batch):
                     number += 1
                     yield Record(number, values)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, ValueError) as error:
         raise SourceError(f"{path.name}: not a readable Parquet file: {str(error)[:200]}") from None
+
+
+def as_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The batch's rows, strings as bytes: Parquet does not promise that they are UTF-8."""
+    columns = [column.cast(_as_bytes(column.type)) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()
+    if pa.types.is_dictionary(kind):
+        return _as_bytes(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(_as_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _as_bytes(f.type)) for f in kind])
+    return kind

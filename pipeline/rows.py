@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
+from pipeline import records
+from pipeline.records import SourceError
 from pipeline.step import RAW, Source
 from pipeline.text import to_bytes
 
@@ -37,22 +43,36 @@ BATCH_ROWS = 256
 BATCH_BYTES = 32 << 20
 
 
-class SourceError(Exception):
-    """A source cannot be read as it is configured; the message says what to change."""
+FIELDS = ("text", *TEXTUAL, "position")
+"""What a record may state beside what its row is found by: a file, a URL, bytes."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A record of a table: what its row is found by, and the rest as JSON, field to value."""
+
+    number: int
+    key: str = ""
+    line: str = ""
+    texts: int = 1
+    position: int | None = None
+    wrong: str | None = None
 
 
 class RowSource(Source):
     """Settings of the sources that read files: values for rows that state none, and names of columns."""
 
-    licence: str | None = Field(None, description="SPDX id of rows that state no licence.")
-    lang: str | None = Field(None, description="BCP 47 language of rows that state none.")
-    task: str | None = Field(None, description="caption, vqa, translate, title, summarize, text or label.")
-    author: str | None = Field(None, description="Whom to credit where a row does not say.")
+    licence: str | None = Field(default=None, description="SPDX id of rows that state no licence.")
+    lang: str | None = Field(default=None, description="BCP 47 language of rows that state none.")
+    task: str | None = Field(
+        default=None, description="caption, vqa, translate, title, summarize, text or label."
+    )
+    author: str | None = Field(default=None, description="Whom to credit where a row does not say.")
     columns: dict[str, str] = Field(
         default_factory=dict,
         description='Field to column name, e.g. {text = "short_name"}; others are recognised by their names.',
     )
-    max_bytes: int = Field(64 << 20, gt=0, description="Longer pictures are not read, in bytes.")
+    max_bytes: int = Field(default=64 << 20, gt=0, description="Longer pictures are not read, in bytes.")
 
     @field_validator("columns")
     @classmethod
@@ -90,6 +110,35 @@ class RowSource(Source):
                 f'{where}: which column holds the {needed}? Say columns = {{{needed} = "…"}}; {there}'
             )
 
+    def stated(self, path: Path, needed: str) -> Iterator[Stated]:
+        """The records of a table that state a file or a URL (`needed`), and those that cannot be used.
+
+        Raises:
+            SourceError: the table cannot be read, or has no such column.
+        """
+        kinds: dict[tuple[str, ...], dict[str, str]] = {}
+        for record in records.read(path):
+            names = tuple(record.values)
+            if names not in kinds and record.wrong is None:
+                kinds[names] = self.recognise(names, (needed, *FIELDS))
+            columns = kinds.get(names, {})
+            key = record.values.get(columns.get(needed, ""))
+            key = key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
+            key = key.replace("\0", "").strip() if isinstance(key, str) else ""
+            if record.wrong is not None or not key:
+                yield Stated(record.number, wrong=record.wrong or f"states no {needed}")
+            else:
+                rest = {f: record.values[name] for f, name in columns.items() if f != needed}
+                texts, position = rest.get("text"), as_position(rest.get("position"))
+                count = max(1, len(texts)) if isinstance(texts, list | tuple) else 1
+                yield Stated(record.number, key, _LINE(rest), count, position)
+        self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, needed)
+
+    def unfold(self, lines: str) -> list[dict[str, Any]]:
+        """The rows of RAW that the JSON lines of `Stated` hold."""
+        values = [json.loads(line) for line in lines.splitlines()]
+        return [row for record in values for row in self.rows(record, {field: field for field in record})]
+
     def rows(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
         """The rows of RAW that a record holds: one for each of its texts, one if it has none."""
         row: dict[str, Any] = {name: getattr(self, name) for name in ("licence", "lang", "task", "author")}
@@ -106,6 +155,14 @@ class RowSource(Source):
         return [{**row, "text": as_bytes(text)} for text in texts] or [{**row, "text": None}]
 
 
+def _plain(value: Any) -> str:
+    """What JSON cannot hold, as text: bytes come back through their surrogates."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+_LINE = json.JSONEncoder(default=_plain).encode
+
+
 def as_bytes(value: Any) -> bytes | None:
     """A cell as the text's bytes; null for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -115,7 +172,7 @@ def as_bytes(value: Any) -> bytes | None:
     if isinstance(value, str):
         return to_bytes(value)
     if isinstance(value, dict | list):
-        return to_bytes(json.dumps(value, ensure_ascii=False, default=str))
+        return to_bytes(json.dumps(value, ensure_ascii=False, default=_plain))
     return to_bytes(str(value))
 
 
@@ -135,6 +192,39 @@ def as_position(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 <= number < 2**31 else None
+
+
+def places(rows: list[dict[str, Any]]) -> list[int]:
+    """A position for each row of one origin: those stated if they are all there and differ, else 0, 1, 2 …"""
+    stated = [row.get("position") for row in rows]
+    if None in stated or len(set(stated)) < len(stated):
+        return list(range(len(rows)))
+    return [place for place in stated if place is not None]
+
+
+class Positions:
+    """Hands out positions so that no two rows of a source share (origin, position)."""
+
+    def __init__(self) -> None:
+        self._next: dict[bytes, int] = {}
+
+    def take(self, origin: str, stated: int | None = None, rows: int = 1) -> int:
+        """The first of `rows` positions of an origin: the one stated, or the next that is free."""
+        key = hashlib.blake2b(origin.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        first = max(stated or 0, self._next.get(key, 0))
+        self._next[key] = first + rows
+        return first
+
+
+def unseen(origins: list[str], versions: list[str], known: pa.Table) -> list[bool]:
+    """Which (origin, version) pairs are not in `known`."""
+    if not known.num_rows or not origins:
+        return [True] * len(origins)
+    ours = pa.array([f"{origin}\0{version}" for origin, version in zip(origins, versions, strict=True)])
+    theirs = pc.binary_join_element_wise(
+        known["origin"].cast(pa.string()), known["version"].cast(pa.string()), "\0"
+    )
+    return pc.invert(pc.is_in(ours, value_set=theirs)).to_pylist()
 
 
 def batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:

@@ -94,12 +94,14 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_bytes: int = Field(50 << 20, gt=0, description="Longest file taken, in bytes.")
-    max_pixels: int = Field(64_000_000, gt=0, le=89_000_000, description="Most pixels decoded.")
-    min_side: int = Field(16, ge=1, description="Shortest side taken, in pixels.")
-    max_side: int = Field(512, ge=1, description="Larger pictures shrink to this long side, in pixels.")
-    format: Literal["auto", "png", "jpeg"] = Field("auto", description="Stored encoding.")
-    quality: int = Field(90, ge=1, le=95, description="JPEG quality.")
+    max_bytes: int = Field(default=50 << 20, gt=0, description="Longest file taken, in bytes.")
+    max_pixels: int = Field(default=64_000_000, gt=0, le=89_000_000, description="Most pixels decoded.")
+    min_side: int = Field(default=16, ge=1, description="Shortest side taken, in pixels.")
+    max_side: int = Field(
+        default=512, ge=1, description="Larger pictures shrink to this long side, in pixels."
+    )
+    format: Literal["auto", "png", "jpeg"] = Field(default="auto", description="Stored encoding.")
+    quality: int = Field(default=90, ge=1, le=95, description="JPEG quality.")
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,9 @@ def pixels(image: bytes, size: int) -> np.ndarray:
         MediaError: the bytes are no picture.
     """
     try:
-        picture = Image.open(io.BytesIO(image), formats=("PNG", "JPEG"))
-        picture.draft(None, (size, size))
-        picture = picture.convert("RGB")
+        opened = Image.open(io.BytesIO(image), formats=("PNG", "JPEG"))
+        opened.draft(None, (size, size))
+        picture = opened.convert("RGB")
     except Exception as error:
         raise _verdict(error) from error
     scale = size / max(picture.size)

@@ -9,7 +9,7 @@ Names that begin with a dot are passed over. A link is followed to a file inside
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -18,16 +18,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline import records
-from pipeline.rows import TEXTUAL, RowSource, SourceError, batches
+from pipeline.records import SourceError
+from pipeline.rows import FIELDS, RowSource, batches, places, unseen
 from pipeline.step import Shard, digest
 from storage.media import EXTENSIONS
-
-FIELDS = ("file", "text", *TEXTUAL, "position")
-"""What a row of the table or a .json may state."""
 
 
 @dataclass(slots=True)
@@ -51,10 +48,10 @@ class Folder(RowSource):
 
     path: str = Field(description="The folder.")
     metadata: str | None = Field(
-        None,
+        default=None,
         description='Table in the folder whose rows name a file; found if there is just one; "" for none.',
     )
-    shard_rows: int = Field(1024, gt=0, description="Pictures in a part.")
+    shard_rows: int = Field(default=1024, gt=0, description="Pictures in a part.")
 
     def shards(self, known: pa.Table) -> Iterable[Shard]:
         """Lists what is new or changed against `known`, in the order of the paths.
@@ -62,7 +59,9 @@ class Folder(RowSource):
         Raises:
             SourceError: no such folder, or a table that cannot be read.
         """
-        items = self._new(self._items(), known)
+        items = self._items()
+        new = unseen([item.origin for item in items], [item.version for item in items], known)
+        items = list(itertools.compress(items, new))
         for start in range(0, len(items), self.shard_rows):
             chunk = items[start : start + self.shard_rows]
             rows = sum(1 + item.rows.count("\n") for item in chunk)
@@ -109,39 +108,19 @@ class Folder(RowSource):
         """Rows of the table by file, as JSON lines, and an item for each row that cannot be used."""
         texts: dict[str, str] = {}
         bad: list[_Item] = []
-        kinds: dict[tuple[str, ...], dict[str, str]] = {}
-        for record in records.read(path):
-            names = tuple(record.values)
-            if names not in kinds and record.wrong is None:
-                kinds[names] = self.recognise(names, FIELDS)
-            columns = kinds.get(names, {})
-            file = record.values.get(columns.get("file", ""))
-            if record.wrong is not None or not isinstance(file, str) or not file:
-                wrong = record.wrong or "names no file"
-                origin = f"{path.name}#{record.number}"
-                bad.append(_Item(origin, digest(wrong)[:16], error="bad_row", detail=wrong))
+        for row in self.stated(path, "file"):
+            if row.wrong is not None:
+                origin = f"{path.name}#{row.number}"
+                bad.append(_Item(origin, digest(row.wrong)[:16], error="bad_row", detail=row.wrong))
                 continue
-            origin = _origin(file.replace("\\", "/").removeprefix("./"))
-            line = _LINE({field: record.values[name] for field, name in columns.items() if field != "file"})
-            texts[origin] = f"{texts[origin]}\n{line}" if origin in texts else line
-        self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, "file")
+            origin = records.valid(row.key.replace("\\", "/").removeprefix("./"))
+            texts[origin] = f"{texts[origin]}\n{row.line}" if origin in texts else row.line
         return texts, bad
-
-    def _new(self, items: list[_Item], known: pa.Table) -> list[_Item]:
-        if not known.num_rows or not items:
-            return items
-        ours = pa.array([f"{item.origin}\0{item.version}" for item in items])
-        theirs = pc.binary_join_element_wise(
-            known["origin"].cast(pa.string()), known["version"].cast(pa.string()), "\0"
-        )
-        fresh = pc.invert(pc.is_in(ours, value_set=theirs)).to_pylist()
-        return [item for item, new in zip(items, fresh, strict=True) if new]
 
     def _read(self, item: _Item) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"origin": item.origin, "version": item.version}
         root = Path(self.path)
-        stated = [json.loads(line) for line in item.rows.splitlines()]
-        rows = [row for values in stated for row in self.rows(values, {field: field for field in values})]
+        rows = self.unfold(item.rows)
         if not item.error:
             try:
                 base["image"] = _bytes(root / item.path, self.max_bytes)
@@ -153,10 +132,7 @@ class Folder(RowSource):
             base |= {"image": None, "error": item.error, "detail": item.detail}
         if not rows:
             rows = [{**self.rows({}, {})[0]}]
-        places = [row.get("position") for row in rows]
-        if None in places or len(set(places)) < len(places):
-            places = list(range(len(rows)))
-        for place, row in zip(places, rows, strict=True):
+        for place, row in zip(places(rows), rows, strict=True):
             yield {**row, **base, "position": place}
 
     def _beside(self, root: Path, sidecars: Iterable[str]) -> list[dict[str, Any]]:
@@ -172,7 +148,7 @@ class Folder(RowSource):
                 entry = {"text": entry} if isinstance(entry, str) else entry
                 if not isinstance(entry, dict):
                     raise _Unreadable("bad_row", f"{Path(name).name}: not a JSON object")
-                rows += self.rows(entry, self.recognise(entry, FIELDS[1:]))
+                rows += self.rows(entry, self.recognise(entry, FIELDS))
         return rows
 
 
@@ -195,23 +171,6 @@ def _bytes(path: Path, limit: int) -> bytes:
     return raw
 
 
-def _plain(value: Any) -> str:
-    """What JSON cannot hold, as text: bytes come back through their surrogates."""
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-
-
-_LINE = json.JSONEncoder(default=_plain).encode
-
-
-def _origin(path: str) -> str:
-    """The path as valid text: bytes that are not UTF-8 are spelled out."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return path
-
-
 def _walk(root: Path) -> tuple[list[_Item], list[str], dict[str, str]]:
     """Pictures, tables at the top, and .txt and .json files with their versions."""
     items: list[_Item] = []
@@ -225,7 +184,7 @@ def _walk(root: Path) -> tuple[list[_Item], list[str], dict[str, str]]:
             with os.scandir(root / folder) as entries:
                 listed = list(entries)
         except OSError as error:
-            items.append(_Item(_origin(folder), "-", error="unreadable", detail=error.strerror or ""))
+            items.append(_Item(records.valid(folder), "-", error="unreadable", detail=error.strerror or ""))
             continue
         for entry in listed:
             if entry.name.startswith("."):
@@ -254,7 +213,7 @@ def _version(entry: os.DirEntry[str]) -> str:
 
 
 def _listed(entry: os.DirEntry[str], path: str, home: str) -> _Item:
-    origin = _origin(path)
+    origin = records.valid(path)
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
         if os.path.commonpath([home, target]) != home or entry.is_dir():
