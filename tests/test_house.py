@@ -121,18 +121,9 @@ def test_packages_are_all_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     include = project["tool"]["setuptools"]["packages"]["find"]["include"]
     assert sorted(include) == sorted(f"{room}*" for room in ROOMS)
-    missing = [
-        p for p in (ROOT / r for r in ROOMS) for d in [p, *p.rglob("*")] if has_python(d) and not marked(d)
-    ]
+    folders = {path.parent for path in sources(*ROOMS)}
+    missing = [folder for folder in folders if not (folder / "__init__.py").exists()]
     assert not missing, missing
-
-
-def has_python(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("*.py"))
-
-
-def marked(folder: Path) -> bool:
-    return (folder / "__init__.py").exists()
 
 
 def tracked() -> list[Path]:
