@@ -8,6 +8,15 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+_LOCKS: dict[tuple[int, Path], FileLock] = {}
+_GUARD = threading.Lock()
+
+
+def lock(path: Path) -> FileLock:
+    """The process's one lock on a file: a second Store on the same folder must not wait for the first."""
+    with _GUARD:
+        return _LOCKS.setdefault((os.getpid(), path), FileLock(path))
+
 
 class FileLock:
     """flock on a file: a holder that dies lets go. A thread may take it again while it holds it."""

@@ -7,6 +7,7 @@ file for an empty commit. Here each commit file is read once, checked, and its p
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +24,7 @@ class Log:
         self.folder = table / "_delta_log"
         self.version = -1
         self.parts: set[str] = set()
+        self._guard = threading.Lock()
 
     def refresh(self) -> int:
         """Takes in new commits and returns the newest version, -1 when there is no table.
@@ -30,12 +32,13 @@ class Log:
         Raises:
             StoreCorrupt: a commit file is empty, cut off or not JSON.
         """
-        if self.version < 0:
-            self._from_checkpoint()
-        while (text := self._read(self.version + 1)) is not None:
-            self.parts.update(self._parts(self.version + 1, text))
-            self.version += 1
-        return self.version
+        with self._guard:
+            if self.version < 0:
+                self._from_checkpoint()
+            while (text := self._read(self.version + 1)) is not None:
+                self.parts.update(self._parts(self.version + 1, text))
+                self.version += 1
+            return self.version
 
     def _read(self, version: int) -> str | None:
         try:

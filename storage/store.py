@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,22 +17,19 @@ from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import DeltaTable
 from deltalake import Field as DeltaField
-from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from storage import views
-from storage.errors import PartConflict, StoreConflict, StoreError, first_line, translated
-from storage.lock import FileLock
+from storage import commits, views
+from storage.errors import PartConflict, StoreError, translated
+from storage.lock import FileLock, lock
 from storage.log import Log
 from storage.meta import Meta
-from storage.rows import batch_rows, conformed, ids, plain, write_files
+from storage.rows import batch_rows, conformed, write_files
 from storage.tables import TABLES, Table
 
 FOLDERS = ("checkpoints", "tokenizers", "staging", "reports")
-ATTEMPTS = 12
-"""Commits tried against other writers before giving up."""
 CACHED_LISTS = 256
 
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader
@@ -49,7 +45,6 @@ class Store:
         self._logs: dict[str, Log] = {}
         self._files: dict[tuple[str, int], list[str]] = {}
         self._handles: dict[str, DeltaTable] = {}
-        self._locks: dict[str, FileLock] = {}
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = True) -> Store:
@@ -76,10 +71,7 @@ class Store:
 
     def lock(self, name: str = "store") -> FileLock:
         """One holder at a time, over threads and processes; let go by the system when a process dies."""
-        with self._guard:
-            if name not in self._locks:
-                self._locks[name] = FileLock(self.path / ".locks" / name)
-            return self._locks[name]
+        return lock(self.path / ".locks" / name)
 
     def declare(self, table: Table) -> None:
         """Remembers an annotator's table; new columns are added to the one that is there.
@@ -97,7 +89,8 @@ class Store:
     def widen(self, table: Table, added: Sequence[pa.Field]) -> None:
         """Adds columns to a table that is there; its rows have null in them."""
         with self.lock(f"table-{table.name}"), translated(table.name):
-            self._handle(table).alter.add_columns([DeltaField.from_arrow(field) for field in added])
+            delta = commits.make(self._log(table.name), table)
+            delta.alter.add_columns([DeltaField.from_arrow(field) for field in added])
 
     def columns(self, table: str) -> list[str]:
         """The columns that a table on disk has."""
@@ -223,7 +216,7 @@ class Store:
                     f"{table.name}: {len(parts) - len(missing)} of {len(parts)} parts are committed already; "
                     "commit the missing ones alone"
                 )
-            self._handle(table)  # makes the table's folder
+            commits.make(self._log(table.name), table)
             self.commit(table, write_files(self._folder(table.name), table, batches), parts=parts)
             return True
 
@@ -234,49 +227,8 @@ class Store:
         removed: Sequence[RemoveAction] = (),
         parts: Sequence[str] = (),
     ) -> None:
-        """Names files in the log, or no longer, and registers parts; on a conflict, again."""
-        properties = CommitProperties(
-            custom_metadata={"parts": len(parts), "added": len(added)},
-            app_transactions=[Transaction(part, 1) for part in parts],
-        )
-        for attempt in range(ATTEMPTS):
-            try:
-                with translated(table.name):
-                    delta = self._handle(table)
-                    if added or removed:
-                        delta.create_write_transaction(
-                            [*added, *removed],
-                            mode="append",
-                            schema=delta.schema(),
-                            commit_properties=properties,
-                        )
-                    else:  # a commit of no files registers the parts all the same
-                        nothing = plain(table).empty_table()
-                        write_deltalake(delta, nothing, mode="append", commit_properties=properties)
-                return
-            except CommitFailedError as error:
-                last = error
-                time.sleep(min(0.02 * 2**attempt, 1.0))
-        raise StoreConflict(
-            f"{table.name}: other writers won {ATTEMPTS} times ({first_line(last)}); try again"
-        )
-
-    def _handle(self, table: Table) -> DeltaTable:
-        folder = self._folder(table.name)
-        if self.version(table.name) >= 0:
-            return DeltaTable(folder)
-        return DeltaTable.create(
-            folder,
-            schema=pa.schema([pa.field(c.name, c.type, metadata={"comment": c.doc}) for c in table.columns]),
-            mode="ignore",
-            name=table.name,
-            description=table.doc,
-            configuration={
-                # pinned versions must stay readable for ever
-                "delta.enableExpiredLogCleanup": "false",
-                "delta.dataSkippingStatsColumns": ",".join(ids(table)),
-            },
-        )
+        """Names files in the log, or no longer, and registers parts. The caller holds the table's lock."""
+        commits.commit(self._log(table.name), table, added, removed, parts)
 
     def delete(
         self, table: str, ids: Sequence[str] | pa.Array, where: Mapping[str, str] | None = None
@@ -316,7 +268,7 @@ class Store:
                 stay = f"SELECT * FROM ({self.select(table.name, stale)}) WHERE ({condition}) IS NOT TRUE"
                 reader = con.sql(stay).to_arrow_reader(batch_rows(table))
                 added = write_files(self._folder(table.name), table, conformed(reader, table))
-            self.commit(table, added, [gone(file) for file in stale])
+            self.commit(table, added, [commits.gone(file) for file in stale])
             return sum(count for _, count in hits)
 
     def present(self, table: str, ids: Sequence[str]) -> list[str]:
@@ -393,8 +345,3 @@ class Store:
 def equal(where: Mapping[str, str]) -> list[str]:
     """SQL conditions that columns have values."""
     return [f"{views.name(column)} = {views.literal(value)}" for column, value in sorted(where.items())]
-
-
-def gone(file: str, *, data_change: bool = True) -> RemoveAction:
-    """The log's word that a data file is no longer part of the table."""
-    return RemoveAction(Path(file).name, data_change, int(time.time() * 1000), Path(file).stat().st_size, {})

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 
+from storage.commits import gone
 from storage.errors import translated
 from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
 from storage.snapshot import Snapshot, listing
-from storage.store import Store, gone
+from storage.store import Store
 
 KEEP_HOURS = 7 * 24
 """Versions younger than this stay readable: a reader may be at work."""
