@@ -7,4 +7,4 @@ SELECT source, coalesce(licence, '(not stated)') AS licence, count(*) AS rows, c
        count(DISTINCT author) AS authors, coalesce(bool_or(held_out), false) AS held_out
 FROM samples SEMI JOIN chosen USING (sample_id)
 GROUP BY ALL
-ORDER BY source, rows DESC, licence
+ORDER BY source, 3 DESC, 2

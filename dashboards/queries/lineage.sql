@@ -7,5 +7,5 @@ FROM checkpoints c
 LEFT JOIN snapshots s ON s.snapshot = c.snapshot
 LEFT JOIN runs r ON r.run_id = c.run_id AND r.state = 'started'
 WHERE c.checkpoint_id = $checkpoint
-ORDER BY r.at DESC, s.at DESC
+ORDER BY r."at" DESC, s."at" DESC
 LIMIT 1

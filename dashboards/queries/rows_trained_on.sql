@@ -11,4 +11,4 @@ JOIN samples s USING (sample_id)
 LEFT JOIN seen USING (sample_id)
 WHERE m.split = 'train'
 GROUP BY ALL
-ORDER BY rows DESC, licence
+ORDER BY 2 DESC, 1

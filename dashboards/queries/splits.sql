@@ -6,4 +6,4 @@ WITH chosen AS (
 SELECT coalesce(split, '(none)') AS split, count(*) AS rows, count(DISTINCT image_id) AS pictures
 FROM samples JOIN chosen USING (sample_id)
 GROUP BY ALL
-ORDER BY rows DESC, split
+ORDER BY 2 DESC, 1

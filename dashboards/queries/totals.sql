@@ -6,7 +6,7 @@ WITH chosen AS (
 SELECT (SELECT count(*) FROM samples) AS came_in,
        (SELECT count(*) FROM verdicts WHERE kept) AS kept,
        (SELECT count(*) FROM images) AS pictures_stored,
-       (SELECT coalesce(sum(octet_length(image)), 0)::BIGINT FROM images) AS bytes_stored,
+       (SELECT coalesce(sum(original_bytes), 0)::BIGINT FROM images) AS bytes,
        count(*) AS rows,
        count(DISTINCT image_id) AS pictures,
        count(DISTINCT lang) AS languages,
