@@ -25,8 +25,12 @@ class NearDuplicates(Gather):
     reads: ClassVar[tuple[str, ...]] = ("perceptual_hash",)
     writes: ClassVar[tuple[str, ...]] = ("groups",)
     radius: int = Field(7, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
-    tolerance: float = Field(16.0, ge=0, le=255, description="Most colour error of the worst cells, in levels.")
-    neighbours: int = Field(512, ge=2, description="Most look-alikes that a picture is compared with, per band.")
+    tolerance: float = Field(
+        16.0, ge=0, le=255, description="Most colour error of the worst cells, in levels."
+    )
+    neighbours: int = Field(
+        512, ge=2, description="Most look-alikes that a picture is compared with, per band."
+    )
 
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
         old = _number(db)
