@@ -37,7 +37,9 @@ QUICK = Size(pictures=24_000, seconds=510)
 FULL = Size(pictures=60_000, seconds=2_700)
 
 
-def run(path: Path, *, full: bool = False, size: int | None = None, seconds: float | None = None) -> dict[str, Any]:
+def run(
+    path: Path, *, full: bool = False, size: int | None = None, seconds: float | None = None
+) -> dict[str, Any]:
     """Makes the corpus, turns the mill once, prints the summary, and returns it."""
     began = time.monotonic()
     chosen = FULL if full else QUICK
@@ -45,7 +47,9 @@ def run(path: Path, *, full: bool = False, size: int | None = None, seconds: flo
     path.mkdir(parents=True, exist_ok=True)
     try:
         with bar("draw the gallery", pictures, "pictures") as shown:
-            corpus = write(path / "data", SEED, pictures, progress=lambda done, total: shown.update(done, total=total))
+            corpus = write(
+                path / "data", SEED, pictures, progress=lambda done, total: shown.update(done, total=total)
+            )
     except GalleryExists as error:
         raise DemoError(f"{error}; or run the demo elsewhere with --path") from error
     config = path / "millrace.toml"
@@ -55,9 +59,7 @@ def run(path: Path, *, full: bool = False, size: int | None = None, seconds: flo
         template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
         config.write_text(template.substitute(base_url=base_url, seconds=f"{budget:g}"), encoding="utf-8")
         say("Prefect is ready; turning the mill")
-        from flows.runners import task_runner
-
-        done = mill.with_options(task_runner=task_runner(read(config).run))(config=str(config))
+        done = mill(config=str(config))
     done["seconds"] = round(time.monotonic() - began, 1)
     done["config"] = str(config)
     done["planted"] = planted(config, corpus.truth)
@@ -76,12 +78,16 @@ def summary(done: dict[str, Any], config: Path) -> None:
     """What a person wants to know at the end."""
     store = Store.open(read(config).store.path, create=False)
     with store.connect() as db:
-        funnel = db.sql(
-            "SELECT c.source, c.came_in, c.kept, c.dropped, c.adds_up, "
-            "(SELECT string_agg(reason || ' ' || n, ', ' ORDER BY n DESC) FROM "
-            "(SELECT reason, count(*) AS n FROM verdicts v WHERE v.source = c.source AND NOT v.kept GROUP BY reason)) "
-            "AS why FROM funnel_check c ORDER BY c.source"
-        ).to_arrow_table().to_pylist()
+        funnel = (
+            db.sql(
+                "SELECT c.source, c.came_in, c.kept, c.dropped, c.adds_up, "
+                "(SELECT string_agg(reason || ' ' || n, ', ' ORDER BY n DESC) FROM "
+                "(SELECT reason, count(*) AS n FROM verdicts v WHERE v.source = c.source AND NOT v.kept GROUP BY reason)) "
+                "AS why FROM funnel_check c ORDER BY c.source"
+            )
+            .to_arrow_table()
+            .to_pylist()
+        )
     _grid("What came in and what was kept", funnel)
     _grid("Planted defects, and what the pipeline found of them", done["planted"])
     _grid("Scores on held-out pictures", done["evaluate"]["scores"])
@@ -92,7 +98,9 @@ def summary(done: dict[str, Any], config: Path) -> None:
     say("\nnext:")
     say(f"  millrace stats -c {config}")
     say(f'  millrace sql -c {config} "SELECT reason, count(*) FROM decisions WHERE NOT kept GROUP BY ALL"')
-    say(f'  millrace generate -c {config} "two red circles above a blue star on a grey background" -o drawn.png')
+    say(
+        f'  millrace generate -c {config} "two red circles above a blue star on a grey background" -o drawn.png'
+    )
     say("  millrace init ~/Pictures   # your own folder of pictures")
 
 

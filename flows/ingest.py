@@ -1,6 +1,7 @@
 """The ingest flow: collect → annotate → filter → gather → split → tokenize → snapshot.
 
-Every stage skips what is committed, so running it again after a kill, or with one more shard, costs what is missing.
+Every stage skips what is committed, so running it again after a kill, or for one more shard, costs what is
+missing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import as_completed
+from prefect.task_runners import TaskRunner
 
 from flows import tokenizers
 from flows.config import Config, read
@@ -39,15 +41,34 @@ def work(function: Callable[[Store, Job], str], store: str, jobs: list[Job], lab
     return [function(opened, job) for job in jobs]
 
 
-def mill(store: Store, config: Config, label: str, jobs: Sequence[Job], function: Callable[..., str]) -> int:
+@dataclass(frozen=True)
+class Site:
+    """Where an ingest works: its store, its settings, and who does the tasks."""
+
+    store: Store
+    config: Config
+    runner: TaskRunner[Any]
+    """The one that the configuration names, however the flow was started."""
+
+
+def mill(site: Site, label: str, jobs: Sequence[Job], function: Callable[..., str]) -> int:
     """Runs a stage's jobs on the task runner and commits their parts as they come in."""
     if not jobs:
         return 0
-    size = max(1, -(-len(jobs) // (config.run.workers * 8)))
+    store = site.store
+    size = max(1, -(-len(jobs) // (site.config.run.workers * 8)))
     chunks = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
     with bar(label, len(jobs), "parts") as shown:
         futures = [
-            work.submit(function, str(store.path), chunk, f"{label} {i + 1}/{len(chunks)}")
+            site.runner.submit(
+                work,
+                {
+                    "function": function,
+                    "store": str(store.path),
+                    "jobs": chunk,
+                    "label": f"{label} {i + 1}/{len(chunks)}",
+                },
+            )
             for i, chunk in enumerate(chunks)
         ]
         ready: list[str] = []
@@ -74,42 +95,35 @@ class Ingested:
     came_in: int
 
 
-def collect(store: Store, config: Config) -> int:
+def collect(site: Site) -> int:
     """Reads every source's new shards."""
-    made = 0
+    made, config = 0, site.config
     for settings in config.sources:
         origin = Origin(settings.name, config.source_steps[settings.name], settings.held_out)
-        jobs = stage.plan_collect(store, origin, config.media)
-        made += mill(
-            store, config, f"collect {settings.name}", jobs, partial(stage.work_collect, limits=config.media)
-        )
+        jobs = stage.plan_collect(site.store, origin, config.media)
+        function = partial(stage.work_collect, limits=config.media)
+        made += mill(site, f"collect {settings.name}", jobs, function)
     return made
 
 
-def annotate(
-    store: Store, config: Config, annotators: Sequence[Annotator], models: Mapping[str, Any]
-) -> int:
+def annotate(site: Site, annotators: Sequence[Annotator], models: Mapping[str, Any]) -> int:
     """Adds every annotator's columns to the rows that lack them."""
     made, ids = 0, {name: model.id for name, model in models.items()}
     for annotator in annotators:
-        jobs = stage.plan_annotate(store, annotator, ids)
+        jobs = stage.plan_annotate(site.store, annotator, ids)
         given = {name: models[name] for name in annotator.needs}
         function = partial(stage.work_annotate, annotator=annotator, models=given)
-        made += mill(store, config, f"annotate {annotator.name()}", jobs, function)
+        made += mill(site, f"annotate {annotator.name()}", jobs, function)
     return made
 
 
-def decide(store: Store, config: Config) -> int:
+def decide(site: Site) -> int:
     """Filters part by part, then asks each gather's question of the whole corpus."""
+    store, config = site.store, site.config
     policy = stage.filter_policy(config.filter_steps, config.annotator_steps, config.media)
     jobs = stage.plan_filter(store, policy)
-    made = mill(
-        store,
-        config,
-        "filter",
-        jobs,
-        partial(stage.work_filter, filters=config.filter_steps, policy=policy),
-    )
+    function = partial(stage.work_filter, filters=config.filter_steps, policy=policy)
+    made = mill(site, "filter", jobs, function)
     for gather in config.gather_steps:
         policy = stage.gather_policy(gather, policy)
         made += stage.run_gather(store, gather, policy) > 0
@@ -121,12 +135,14 @@ def run(config: Config) -> Ingested:
     store = Store.open(config.store.path)
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
-    made = collect(store, config)
-    made += annotate(store, config, config.annotator_steps, {})
-    made += decide(store, config)
-    made += splits.assign_all(store, config.splits)
-    models = tokenizers.ready(store, config)
-    made += annotate(store, config, tokenizers.appliers(), models)
+    with task_runner(config.run) as runner:
+        site = Site(store, config, runner)
+        made = collect(site)
+        made += annotate(site, config.annotator_steps, {})
+        made += decide(site)
+        made += splits.assign_all(store, config.splits) > 0
+        models = tokenizers.ready(store, config)
+        made += annotate(site, tokenizers.appliers(), models)
     name = snapshot.create(
         store,
         text_tokenizer=models["text_tokenizer"].id,
@@ -161,10 +177,14 @@ def ingest(config: str = "millrace.toml") -> dict[str, Any]:
             payload={"came_in": done.came_in, "kept": done.kept},
         )
     say(f"snapshot {done.snapshot}: {done.kept:,} of {done.came_in:,} rows kept")
-    return {"snapshot": done.snapshot, "came_in": done.came_in, "kept": done.kept, "parts_made": done.parts_made}
+    return {
+        "snapshot": done.snapshot,
+        "came_in": done.came_in,
+        "kept": done.kept,
+        "parts_made": done.parts_made,
+    }
 
 
 def start(config_path: str) -> dict[str, Any]:
-    """Runs the flow here with the runner that its configuration names."""
-    settings = read(Path(config_path))
-    return ingest.with_options(task_runner=task_runner(settings.run))(config=config_path)
+    """Runs the flow here."""
+    return ingest(config=config_path)
