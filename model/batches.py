@@ -1,9 +1,10 @@
 """Batches packed from (seed, step, corpus): the same at every start, whatever was drawn before.
 
-A row of fixed length holds several units, which never see each other: a picture with several texts asked of it (as
+A row of fixed length holds several units, which never see each other: a picture with several texts asked of
+it (as
 branches: each sees the picture and itself), a text with the picture to be drawn from it, or a text alone.
-Every kind of unit walks through its own permutation of the corpus, epoch by epoch; a step's place in each is a
-closed formula, so any step can be made at once. Randomness is counter-based (Philox).
+Every kind of unit walks through its own permutation of the corpus, epoch by epoch; a step's place in each is
+a closed formula, so any step can be made at once. Randomness is counter-based (Philox).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from model.config import BatchConfig, ModelConfig, Vocabulary
 from model.corpus import Corpus
 from model.sequences import Sequences
-from model.transformer import Tokens, tree_mask
+from model.tokens import Tokens, tree_mask
 
 Kind = Literal["read", "draw", "text"]
 KINDS: tuple[Kind, ...] = ("read", "draw", "text")
@@ -42,8 +43,8 @@ class Unit:
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows as int64 `[rows, row_length]` (`positions` has two coordinates); `targets` is the next id wanted at
-    each token, -1 for none."""
+    """Packed rows as int64 `[rows, row_length]` (`positions` has two coordinates); `targets` is the next id
+    wanted at each token, -1 for none."""
 
     ids: Tensor
     positions: Tensor
@@ -56,21 +57,31 @@ class Batch:
     def tokens(self, device: str = "cpu") -> Tokens:
         """What the network reads, with the mask that keeps units and branches apart."""
         mask = tree_mask(self.units.to(device), self.branches.to(device), self.blocks.to(device))
-        return Tokens(self.ids, self.positions, self.places, mask).to(device)
+        return Tokens(self.ids, self.positions, self.places, mask, self.blocks).to(device)
 
 
 class _Rows:
     """Rows being filled, run by run."""
 
     def __init__(self, rows: int, length: int, sequences: Sequences) -> None:
-        fill = {"ids": sequences.vocabulary["<pad>"], "places": 0, "units": -1, "branches": 0, "blocks": 0, "targets": -1}
+        fill = {
+            "ids": sequences.vocabulary["<pad>"],
+            "places": 0,
+            "units": -1,
+            "branches": 0,
+            "blocks": 0,
+            "targets": -1,
+        }
         self.columns = {name: np.full((rows, length), value, np.int64) for name, value in fill.items()}
         self.columns["positions"] = np.zeros((rows, length, 2), np.int64)
         self.sequences = sequences
         self.used = [0] * rows
 
-    def add(self, row: int, ids: list[int], first: int, unit: int, branch: int, loss: tuple[int, int]) -> slice:
-        """A run of tokens from position `first`; those numbered loss[0] up to loss[1] each predict the next one."""
+    def add(
+        self, row: int, ids: list[int], first: int, unit: int, branch: int, loss: tuple[int, int]
+    ) -> slice:
+        """A run of tokens from position `first`; those numbered loss[0] up to loss[1] each predict the next
+        one."""
         run = slice(self.used[row], self.used[row] + len(ids))
         c = self.columns
         cursor = self.sequences.cursor(first)
@@ -94,14 +105,18 @@ class Batches:
         BatchError: nothing of the corpus fits into a row, or nothing is left under the weights.
     """
 
-    def __init__(self, corpus: Corpus, config: BatchConfig, model: ModelConfig, vocabulary: Vocabulary, seed: int) -> None:
+    def __init__(
+        self, corpus: Corpus, config: BatchConfig, model: ModelConfig, vocabulary: Vocabulary, seed: int
+    ) -> None:
         self.corpus, self.config, self.seed = corpus, config, seed
         self.see_whole_picture = model.see_whole_picture
         self.sequences = Sequences(model, vocabulary)
         self.codes = self.sequences.codes
         if len(corpus.codes) and corpus.codes.shape[1] != self.codes:
-            raise BatchError(f"the corpus has {corpus.codes.shape[1]} codes a picture, the model {self.codes}: "
-                             "set the model's grid to the image tokenizer's")
+            raise BatchError(
+                f"the corpus has {corpus.codes.shape[1]} codes a picture, the model {self.codes}: "
+                "set the model's grid to the image tokenizer's"
+            )
         self.weights = self._weights()
         self.lengths = self._lengths(vocabulary)
         self.pools = self._pools()
@@ -229,7 +244,8 @@ class Batches:
         return {"read": branch, "draw": lang + text + self.codes + 3, "text": branch + 1}
 
     def _pools(self) -> dict[Kind, np.ndarray]:
-        """Pictures (or texts) that can be a unit of each kind; texts that no row can hold lose their weight."""
+        """Pictures (or texts) that can be a unit of each kind; texts that no row can hold lose their
+        weight."""
         c, room = self.corpus, self.config.row_length
         extra = {"read": self.codes + 2, "draw": 0, "text": 0}
         self.too_long = int(((self.lengths["read"] + self.codes + 2 > room) & (c.picture >= 0)).sum())
@@ -251,8 +267,9 @@ class Batches:
         total = sum(shares.values())
         if not total:
             raise BatchError(
-                f"nothing to train on: of {len(self.corpus.sample_ids)} texts and {len(self.corpus.codes)} pictures none fits "
-                f"a row of {config.row_length} tokens under the task and language weights: raise row_length or the weights"
+                f"nothing to train on: of {len(self.corpus.sample_ids)} texts and {len(self.corpus.codes)} "
+                f"pictures none fits a row of {config.row_length} tokens under the task and language weights: "
+                "raise row_length or the weights"
             )
         return {kind: share / total for kind, share in shares.items()}
 
@@ -267,7 +284,11 @@ class Batches:
             length = float(np.average(self.lengths[kind][usable], weights=self.weights[kind][usable]))
             if kind == "read":
                 texts = np.bincount(c.picture[usable], minlength=len(c.codes))
-                length = self.codes + 2 + length * np.minimum(texts[texts > 0], self.config.texts_per_picture).mean()
+                length = (
+                    self.codes
+                    + 2
+                    + length * np.minimum(texts[texts > 0], self.config.texts_per_picture).mean()
+                )
             mean += share * length
         return max(1.0, self.config.fill * self.config.rows * self.config.row_length / mean)
 

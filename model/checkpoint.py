@@ -63,16 +63,21 @@ class Checkpoint:
 def write_file(path: Path, data: bytes) -> None:
     """Writes a file so that it is there whole or not at all, even after a power cut."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(scratch, "wb") as file:
+    with scratch.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(scratch, path)
+    scratch.replace(path)
     _sync(path.parent)
 
 
-def write(root: Path, step: int, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor],
-          meta: Mapping[str, Any]) -> Checkpoint:
+def write(
+    root: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+) -> Checkpoint:
     """Saves one under `root/<step>`, replacing an incomplete one of the same step."""
     folder = root / f"{step:08d}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -97,7 +102,9 @@ def read(folder: Path) -> Checkpoint:
     if (folder / META).is_file():
         meta = json.loads((folder / META).read_text())
         if meta.get("format") != FORMAT:
-            raise CheckpointError(f"checkpoint {folder} has format {meta.get('format')}, and this version reads {FORMAT}")
+            raise CheckpointError(
+                f"checkpoint {folder} has format {meta.get('format')}, and this version reads {FORMAT}"
+            )
         return Checkpoint(folder, meta)
     last = latest(folder)
     if last is None:
@@ -125,7 +132,7 @@ def prune(root: Path, keep: int) -> None:
 
 def hash_file(path: Path) -> str:
     """sha256 of a file, hex, first 16."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 

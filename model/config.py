@@ -27,7 +27,8 @@ class Settings(BaseModel):
 
 
 class Vocabulary(Settings):
-    """The text tokenizer's size and its special tokens, read by name: `<sep>`, `<lang:en>`, `<task:caption>` …"""
+    """The text tokenizer's size and its special tokens, read by name: `<sep>`, `<lang:en>`, `<task:caption>`
+    …"""
 
     size: int
     specials: dict[str, int]
@@ -42,14 +43,19 @@ class Vocabulary(Settings):
         specials = {token: i for token, i in ids.items() if token.startswith("<") and token.endswith(">")}
         for token in ("<pad>", "<bos>", "<eos>", "<sep>", "<boi>", "<eoi>"):
             if token not in specials:
-                raise ConfigError(f"the text tokenizer has no {token} token: fit it again (millrace fit-tokenizers)")
-        return cls(size=max(ids.values()) + 1, specials=dict(sorted(specials.items(), key=lambda item: item[1])))
+                raise ConfigError(
+                    f"the text tokenizer has no {token} token: fit it again (millrace fit-tokenizers)"
+                )
+        return cls(
+            size=max(ids.values()) + 1, specials=dict(sorted(specials.items(), key=lambda item: item[1]))
+        )
 
     def __getitem__(self, token: str) -> int:
         return self.specials[token]
 
     def tags(self, lang: str | None, task: str | None) -> list[int]:
-        """Ids of the language's and the task's tag, in that order; what the tokenizer does not know is left out."""
+        """Ids of the language's and the task's tag, in that order; what the tokenizer does not know is left
+        out."""
         names = (f"<lang:{lang}>", f"<task:{task}>")
         return [self.specials[name] for name in names if name in self.specials]
 
@@ -75,8 +81,9 @@ class Modality(Settings):
         return self.grid[0] * self.grid[1] if self.grid else 0
 
 
-def text_and_image(vocabulary: Vocabulary, codes: int, grid: tuple[int, int],
-                   levels: tuple[int, ...] | None = None) -> tuple[Modality, ...]:
+def text_and_image(
+    vocabulary: Vocabulary, codes: int, grid: tuple[int, int], levels: tuple[int, ...] | None = None
+) -> tuple[Modality, ...]:
     """The usual two modalities: text, and pictures of `grid` codes out of `codes` different ones."""
     begin, end = vocabulary["<boi>"], vocabulary["<eoi>"]
     image = Modality(name="image", size=codes, grid=grid, begin=begin, end=end, levels=levels)
@@ -87,32 +94,41 @@ class ModelConfig(Settings):
     """The network. `ModelConfig.preset` derives the sizes from one dial; each may be overridden."""
 
     modalities: tuple[Modality, ...]
-    width: int = Field(128, ge=8, multiple_of=2)
-    depth: int = Field(6, ge=1)
-    heads: int = Field(4, ge=1)
-    kv_heads: int = Field(2, ge=1)
-    hidden: int = Field(512, ge=8)
+    width: int = Field(default=128, ge=8, multiple_of=2)
+    depth: int = Field(default=6, ge=1)
+    heads: int = Field(default=4, ge=1)
+    kv_heads: int = Field(default=2, ge=1)
+    hidden: int = Field(default=512, ge=8)
     """Width inside the feed-forward layers."""
     activation: Literal["relu2", "swiglu"] = "relu2"
     dense: bool = False
     """One set of weights for all modalities: the control experiment."""
     rope_base: float = 1_000.0
     rope_2d: bool = False
-    """A code's position is its row and its column, half of the channels for each; else its place in reading order."""
+    """A code's position is its row and its column, half of the channels for each; else its place in reading
+    order."""
     embed_levels: bool = False
     """A code's embedding is its own plus a projection of its quantised levels."""
+    neighbours: bool = False
+    """A code's embedding is mixed with those of the eight codes around it (of those before it, if it is
+    being drawn)."""
     embedding_std: float = 0.5
     see_whole_picture: bool = False
-    """A picture that is only read is seen as a whole (each code attends to all of its picture's codes), not in raster order."""
+    """A picture that is only read is seen as a whole (each code attends to all of its picture's codes), not
+    in raster order."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
         if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError(f"width {self.width} must be an even number of channels for each of {self.heads} heads")
+            raise ValueError(
+                f"width {self.width} must be an even number of channels for each of {self.heads} heads"
+            )
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
         if self.rope_2d and self.width // self.heads % 4:
-            raise ValueError(f"rope_2d needs a multiple of 4 channels a head, and has {self.width // self.heads}")
+            raise ValueError(
+                f"rope_2d needs a multiple of 4 channels a head, and has {self.width // self.heads}"
+            )
         if self.modalities[0].grid is not None:
             raise ValueError("the first modality is text: it has no grid")
         return self
@@ -157,15 +173,25 @@ class ModelConfig(Settings):
 class BatchConfig(Settings):
     """What goes into a batch, and how often."""
 
-    rows: int = Field(8, ge=1)
-    row_length: int = Field(256, ge=8, description="Tokens per row")
-    draw_share: float = Field(0.15, ge=0, le=1, description="Share of units that go from text to picture")
-    text_share: float = Field(0.0, ge=0, le=1, description="Share of units without a picture, where the corpus has any")
-    caption_dropout: float = Field(0.1, ge=0, le=1, description="Share of drawn pictures whose caption is left out")
+    rows: int = Field(default=8, ge=1)
+    row_length: int = Field(default=256, ge=8, description="Tokens per row")
+    draw_share: float = Field(
+        default=0.15, ge=0, le=1, description="Share of units that go from text to picture"
+    )
+    text_share: float = Field(
+        default=0.0, ge=0, le=1, description="Share of units without a picture, where the corpus has any"
+    )
+    caption_dropout: float = Field(
+        default=0.1, ge=0, le=1, description="Share of drawn pictures whose caption is left out"
+    )
     draw_tasks: tuple[str, ...] = ("caption",)
     """Tasks whose texts describe a picture well enough to draw it."""
-    texts_per_picture: int = Field(4, ge=1, description="Most texts asked of a picture in one reading")
-    fill: float = Field(1.0, gt=0, le=2, description="Units drawn per step, in units of what fits on average")
+    texts_per_picture: int = Field(
+        default=4, ge=1, description="Most texts asked of a picture in one reading"
+    )
+    fill: float = Field(
+        default=1.0, gt=0, le=2, description="Units drawn per step, in units of what fits on average"
+    )
     task_weights: dict[str, float] = {}
     """Relative frequency of a task among a picture's texts; 1 if not named, 0 leaves it out."""
     language_weights: dict[str, float] = {}
@@ -177,17 +203,21 @@ class OptimizerConfig(Settings):
     """AdamW throughout, or Muon for the matrices inside the layers and AdamW for the rest."""
 
     name: Literal["adamw", "muon"] = "muon"
-    lr: float = Field(3e-3, gt=0, description="Step size of AdamW")
-    matrix_lr: float = Field(2e-2, gt=0, description="Step size of Muon")
+    lr: float = Field(default=3e-3, gt=0, description="Step size of AdamW")
+    matrix_lr: float = Field(default=2e-2, gt=0, description="Step size of Muon")
     betas: tuple[float, float] = (0.9, 0.95)
     momentum: float = 0.95
-    momentum_warmup: int = Field(100, ge=0, description="Steps from a momentum of 0.85 to its full one")
+    momentum_warmup: int = Field(
+        default=100, ge=0, description="Steps from a momentum of 0.85 to its full one"
+    )
     weight_decay: float = 0.0
-    clip: float = Field(1.0, ge=0, description="Largest gradient norm; 0 for none")
+    clip: float = Field(default=1.0, ge=0, description="Largest gradient norm; 0 for none")
     schedule: Literal["warmdown", "cosine", "constant"] = "warmdown"
-    warmup: int = Field(20, ge=0, description="Steps of linear warm-up")
-    warmdown: float = Field(0.4, ge=0, le=1, description="Share of the steps that goes linearly to `final`")
-    final: float = Field(0.0, ge=0, le=1, description="Step size at the end, relative to the peak")
+    warmup: int = Field(default=20, ge=0, description="Steps of linear warm-up")
+    warmdown: float = Field(
+        default=0.4, ge=0, le=1, description="Share of the steps that goes linearly to `final`"
+    )
+    final: float = Field(default=0.0, ge=0, le=1, description="Step size at the end, relative to the peak")
 
 
 class TrainConfig(Settings):
@@ -196,21 +226,23 @@ class TrainConfig(Settings):
     preset: str | int = "tiny"
     model: dict[str, object] = {}
     """Overrides of the preset: ModelConfig's fields."""
-    steps: int | None = Field(None, ge=1)
-    seconds: float | None = Field(None, gt=0, description="Time budget, turned into steps once, at the start")
+    steps: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(
+        default=None, gt=0, description="Time budget, turned into steps once, at the start"
+    )
     seed: int = 0
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    text_weight: float = Field(1.0, ge=0, description="Weight of the mean loss over text")
-    image_weight: float = Field(0.25, ge=0, description="Weight of the mean loss over picture codes")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    text_weight: float = Field(default=1.0, ge=0, description="Weight of the mean loss over text")
+    image_weight: float = Field(default=0.25, ge=0, description="Weight of the mean loss over picture codes")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores if unset")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if unset")
     split: str = "train"
-    log_every: int = Field(25, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
+    log_every: int = Field(default=25, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
@@ -222,19 +254,21 @@ class TrainConfig(Settings):
 class ImageTokenizerConfig(Settings):
     """The convolutional image tokenizer with finite scalar quantisation (FSQ)."""
 
-    size: int = Field(32, ge=8, description="Side of the square picture, pixels")
-    patch: int = Field(4, ge=2, description="Side of the patch that one code stands for, pixels")
+    size: int = Field(default=32, ge=8, description="Side of the square picture, pixels")
+    patch: int = Field(default=4, ge=2, description="Side of the patch that one code stands for, pixels")
     levels: tuple[int, ...] = (8, 5, 5, 5)
-    width: int = Field(96, ge=8)
-    blocks: int = Field(2, ge=0, description="Residual blocks on each side")
-    steps: int = Field(1200, ge=1)
-    batch: int = Field(64, ge=1)
-    lr: float = Field(3e-3, gt=0)
+    width: int = Field(default=96, ge=8)
+    blocks: int = Field(default=2, ge=0, description="Residual blocks on each side")
+    steps: int = Field(default=1200, ge=1)
+    batch: int = Field(default=64, ge=1)
+    lr: float = Field(default=3e-3, gt=0)
     seed: int = 0
-    threads: int | None = Field(None, ge=1)
-    encode_batch: int = Field(64, ge=1, description="Pictures per encoding batch; the last one is padded")
-    least_psnr: float = Field(26.0, description="Gate: held-out reconstruction, dB")
-    least_usage: float = Field(0.25, description="Gate: share of codes in use on held-out pictures")
+    threads: int | None = Field(default=None, ge=1)
+    encode_batch: int = Field(
+        default=64, ge=1, description="Pictures per encoding batch; the last one is padded"
+    )
+    least_psnr: float = Field(default=26.0, description="Gate: held-out reconstruction, dB")
+    least_usage: float = Field(default=0.25, description="Gate: share of codes in use on held-out pictures")
 
     @model_validator(mode="after")
     def _check(self) -> ImageTokenizerConfig:

@@ -1,4 +1,5 @@
-"""A snapshot's split as contiguous arrays: what batches are made of. Large ones are mapped from files, not loaded."""
+"""A snapshot's split as contiguous arrays: what batches are made of. Large ones are mapped from files, not
+loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class CorpusError(Exception):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts by sample id, pictures by image id; everything in the order of those ids, so that it depends on content alone."""
+    """Texts by sample id, pictures by image id; everything in the order of those ids, so that it depends on
+    content alone."""
 
     codes: np.ndarray
     """int32 `[pictures, codes]`."""
@@ -58,8 +60,8 @@ class Corpus:
 
     @classmethod
     def of(cls, samples: pa.Table, text_tokens: pa.Table, image_tokens: pa.Table) -> Corpus:
-        """From `samples` (sample_id, image_id, lang, task), `text_tokens` and `image_tokens`; rows without text
-        are left out.
+        """From `samples` (sample_id, image_id, lang, task), `text_tokens` and `image_tokens`; rows without
+        text are left out.
 
         Raises:
             CorpusError: a text's picture has no codes, or pictures differ in their number of codes.
@@ -77,7 +79,9 @@ class Corpus:
         picture = pc.index_in(table["image_id"], value_set=images["image_id"], skip_nulls=True)
         lost = pc.sum(pc.and_(pc.is_valid(table["image_id"]), pc.is_null(picture))).as_py() or 0
         if lost:
-            raise CorpusError(f"{lost} samples of the snapshot have a picture without codes: run millrace ingest again")
+            raise CorpusError(
+                f"{lost} samples of the snapshot have a picture without codes: run millrace ingest again"
+            )
         pictures = pc.fill_null(picture, -1).to_numpy().astype(np.int64)
         order = np.argsort(pictures, kind="stable")
         order = order[pictures[order] >= 0]
@@ -85,7 +89,9 @@ class Corpus:
         (ids, ends), (prompts, prompt_ends) = _flat(table["ids"]), _flat(table["prompt_ids"])
         (lang, langs), (task, tasks) = _indexed(table["lang"]), _indexed(table["task"])
         names = np.array(table["sample_id"].to_pylist(), dtype=np.bytes_)
-        return cls(codes, names, pictures, ids, ends, prompts, prompt_ends, lang, task, order, starts, langs, tasks)
+        return cls(
+            codes, names, pictures, ids, ends, prompts, prompt_ends, lang, task, order, starts, langs, tasks
+        )
 
     def save(self, folder: Path) -> None:
         """Writes the arrays as a folder of .npy files, whole or not at all."""
@@ -95,7 +101,7 @@ class Corpus:
             np.save(scratch / f"{name}.npy", getattr(self, name), allow_pickle=False)
         (scratch / "names.json").write_text(json.dumps({"langs": self.langs, "tasks": self.tasks}))
         try:
-            os.replace(scratch, folder)
+            scratch.replace(folder)
         except OSError:  # another process was first, with the same content
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -116,7 +122,9 @@ def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     flat, ends = _flat(column)
     lengths = np.unique(np.diff(ends))
     if len(lengths) > 1:
-        raise CorpusError(f"pictures of {lengths[0]} and of {lengths[-1]} codes in one snapshot: use one image tokenizer")
+        raise CorpusError(
+            f"pictures of {lengths[0]} and of {lengths[-1]} codes in one snapshot: use one image tokenizer"
+        )
     return flat.reshape(len(column), int(lengths[0]) if len(lengths) else 0)
 
 

@@ -1,7 +1,9 @@
-"""One loop for everything that is generated: texts from pictures, pictures from texts, texts from texts, in one batch.
+"""One loop for everything that is generated: texts from pictures, pictures from texts, texts from texts, in
+one batch.
 
-A row is a path of tokens over a cache. Rows may be of different lengths and in different modalities; several rows may
-share a trunk (a picture), which is read once. After `<boi>` exactly one picture's codes follow, then a forced `<eoi>`.
+A row is a path of tokens over a cache. Rows may be of different lengths and in different modalities; several
+rows may share a trunk (a picture), which is read once. After `<boi>` exactly one picture's codes follow,
+then a forced `<eoi>`.
 """
 
 from __future__ import annotations
@@ -19,18 +21,21 @@ from torch import Tensor
 from model import checkpoint
 from model.config import ModelConfig, Settings, Vocabulary
 from model.sequences import Cursor, Sequences
-from model.transformer import Cache, Tokens, Transformer
+from model.tokens import Cache, Tokens
+from model.transformer import Transformer
 
 
 class Sampling(Settings):
     """How the next token is chosen."""
 
-    temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token")
-    top_k: int | None = Field(None, ge=1, description="Only the k likeliest")
-    top_p: float = Field(1.0, gt=0, le=1, description="Only the likeliest that make up this share")
-    guidance: float = Field(1.0, ge=0, description="Weight of the caption against no caption, for pictures; 1 is none")
+    temperature: float = Field(default=0.0, ge=0, description="0 takes the likeliest token")
+    top_k: int | None = Field(default=None, ge=1, description="Only the k likeliest")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Only the likeliest that make up this share")
+    guidance: float = Field(
+        default=1.0, ge=0, description="Weight of the caption against no caption, for pictures; 1 is none"
+    )
     seed: int = 0
-    max_tokens: int = Field(96, ge=1, description="Most new tokens of a row")
+    max_tokens: int = Field(default=96, ge=1, description="Most new tokens of a row")
 
 
 @dataclass(frozen=True)
@@ -96,21 +101,30 @@ class _Paths:
         at = torch.arange(len(ids)) * length + lengths - 1
         t, b, p = (torch.from_numpy(z).to(self.model.device) for z in (tokens, blocks, located))
         mask = self.cache.mask(b) if blocks.any() else None
-        logits = self.model.network(Tokens(t, p[..., :2], p[..., 2], mask), self.cache, at.to(t.device))
+        logits = self.model.network(Tokens(t, p[..., :2], p[..., 2], mask, b), self.cache, at.to(t.device))
         self.cache.lengths += lengths.to(t.device)
         return logits
 
 
 @torch.inference_mode()
-def generate(model: Model, prompts: Sequence[Sequence[int]], sampling: Sampling = Sampling(), *,
-             trunks: Sequence[Sequence[int]] | None = None, trunk_of: Sequence[int] | None = None,
-             without: Sequence[int] | None = None, stop: Iterable[int] | None = None, half: bool = False,
-             keys: Sequence[int] | None = None) -> list[list[int]]:
+def generate(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling = Sampling(),
+    *,
+    trunks: Sequence[Sequence[int]] | None = None,
+    trunk_of: Sequence[int] | None = None,
+    without: Sequence[int] | None = None,
+    stop: Iterable[int] | None = None,
+    half: bool = False,
+    keys: Sequence[int] | None = None,
+) -> list[list[int]]:
     """Continues each prompt until a stop id (not part of the result) or `max_tokens`.
 
     Args:
         prompts: ids, at least one each.
-        trunks: what is read before, once however many prompts follow it; `trunk_of` says which precedes each prompt.
+        trunks: what is read before, once however many prompts follow it; `trunk_of` says which precedes each
+            prompt.
         without: for guidance, the prompt that wishes for nothing in particular.
         stop: ids that end a row; `<eos>` if None.
         half: compute in bfloat16.
@@ -123,8 +137,9 @@ def generate(model: Model, prompts: Sequence[Sequence[int]], sampling: Sampling 
         return []
     device = model.device.type
     with torch.autocast(device, torch.bfloat16) if half else nullcontext():
-        return _Loop(model, sampling, frozenset(stop if stop is not None else [model.sequences.vocabulary["<eos>"]])).run(
-            prompts, trunks or [], trunk_of, without, keys if keys is not None else range(len(prompts)))
+        return _Loop(
+            model, sampling, frozenset(stop if stop is not None else [model.sequences.vocabulary["<eos>"]])
+        ).run(prompts, trunks or [], trunk_of, without, keys if keys is not None else range(len(prompts)))
 
 
 @dataclass
@@ -135,15 +150,23 @@ class _Loop:
     sampling: Sampling
     stop: frozenset[int]
 
-    def run(self, prompts: Sequence[Sequence[int]], trunks: Sequence[Sequence[int]], trunk_of: Sequence[int] | None,
-            without: Sequence[int] | None, keys: Sequence[int]) -> list[list[int]]:
+    def run(
+        self,
+        prompts: Sequence[Sequence[int]],
+        trunks: Sequence[Sequence[int]],
+        trunk_of: Sequence[int] | None,
+        without: Sequence[int] | None,
+        keys: Sequence[int],
+    ) -> list[list[int]]:
         guided = without is not None and self.sampling.guidance != 1.0
         feed = [*prompts, *([without] * len(prompts) if guided and without else [])]
         most = max(map(len, feed)) + self.sampling.max_tokens
         if trunks:
             paths = _Paths.start(self.model, len(trunks), most + max(map(len, trunks)))
             paths.feed(trunks)
-            paths.select(list(trunk_of if trunk_of is not None else range(len(prompts))) * (2 if guided else 1))
+            paths.select(
+                list(trunk_of if trunk_of is not None else range(len(prompts))) * (2 if guided else 1)
+            )
         else:
             paths = _Paths.start(self.model, len(feed), most)
         out: list[list[int]] = [[] for _ in prompts]
@@ -152,7 +175,7 @@ class _Loop:
         logits = paths.feed(feed)
         for turn in range(self.sampling.max_tokens):
             if guided:
-                logits = guide(*logits.chunk(2), self.sampling.guidance)
+                logits = guide(logits[: len(active)], logits[len(active) :], self.sampling.guidance)
             uniform = torch.tensor([draws[r].random() for r in active]) if self.sampling.temperature else None
             chosen = choose(logits, self.sampling, uniform)
             forced = [self.model.sequences.forced(cursor) for cursor in paths.cursors[: len(active)]]
@@ -203,30 +226,56 @@ class Question:
     prompt: tuple[int, ...] = ()
 
 
-def read_pictures(model: Model, codes: np.ndarray, questions: Sequence[Question], sampling: Sampling = Sampling(), *,
-                  batch: int = 128, half: bool = False) -> list[list[int]]:
-    """Text ids that answer each question on pictures given as int codes `[pictures, codes]`; each is read once a batch."""
+def read_pictures(
+    model: Model,
+    codes: np.ndarray,
+    questions: Sequence[Question],
+    sampling: Sampling = Sampling(),
+    *,
+    batch: int = 128,
+    half: bool = False,
+) -> list[list[int]]:
+    """Text ids that answer each question on pictures given as int codes `[pictures, codes]`; each is read
+    once a batch."""
     out: list[list[int]] = []
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
         shown = sorted({q.picture for q in asked})
         s = model.sequences
         out += generate(
-            model, [s.question(q.lang, q.task, q.prompt) for q in asked], sampling,
-            trunks=[s.picture(codes[p]) for p in shown], trunk_of=[shown.index(q.picture) for q in asked],
-            half=half, keys=range(start, start + len(asked)),
+            model,
+            [s.question(q.lang, q.task, q.prompt) for q in asked],
+            sampling,
+            trunks=[s.picture(codes[p]) for p in shown],
+            trunk_of=[shown.index(q.picture) for q in asked],
+            half=half,
+            keys=range(start, start + len(asked)),
         )
     return out
 
 
-def draw_pictures(model: Model, wishes: Sequence[tuple[str | None, Sequence[int] | None]], sampling: Sampling = Sampling(),
-                  *, batch: int = 64, half: bool = False) -> np.ndarray:
-    """int32 codes `[wishes, codes]` of a picture for each (language, caption ids); a caption of None leaves it free."""
+def draw_pictures(
+    model: Model,
+    wishes: Sequence[tuple[str | None, Sequence[int] | None]],
+    sampling: Sampling = Sampling(),
+    *,
+    batch: int = 64,
+    half: bool = False,
+) -> np.ndarray:
+    """int32 codes `[wishes, codes]` of a picture for each (language, caption ids); a caption of None leaves
+    it free."""
     s, n = model.sequences, model.sequences.codes
     exact = sampling.model_copy(update={"max_tokens": n + 1})
     low, out = s.config.offsets[s.config.modality("image")], []
     for start in range(0, len(wishes), batch):
         prompts = [s.wish(lang, ids) for lang, ids in wishes[start : start + batch]]
-        out += generate(model, prompts, exact, without=s.wish(), stop=[s.vocabulary["<eoi>"]], half=half,
-                        keys=range(start, start + len(prompts)))
+        out += generate(
+            model,
+            prompts,
+            exact,
+            without=s.wish(),
+            stop=[s.vocabulary["<eoi>"]],
+            half=half,
+            keys=range(start, start + len(prompts)),
+        )
     return np.array(out, np.int32).reshape(len(wishes), n) - low

@@ -1,7 +1,8 @@
 """Pictures to codes and back: a convolutional autoencoder with finite scalar quantisation (FSQ).
 
 Each patch of a picture becomes one number: a vector of a few channels, each rounded to one of a few levels.
-There is no codebook to learn and none that can collapse. Fitted once, frozen, and named by the hash of its weights.
+There is no codebook to learn and none that can collapse. Fitted once, frozen, and named by the hash of its
+weights.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Residual(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """The network: pictures `[n, 3, size, size]` in [-1, 1] to latents `[n, channels, rows, columns]` and back."""
+    """The network: pictures `[n, 3, size, size]` in [-1, 1] to latents `[n, channels, rows, columns]` and
+    back."""
 
     def __init__(self, config: ImageTokenizerConfig) -> None:
         super().__init__()
@@ -117,8 +119,8 @@ class ImageTokenizer:
 
     @torch.no_grad()
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 `[n, size, size, 3]` to int32 codes `[n, rows * columns]` in raster order, always in batches of one size:
-        convolutions differ in their last bits from one batch size to another.
+        """uint8 `[n, size, size, 3]` to int32 codes `[n, rows * columns]` in raster order, always in batches
+        of one size: convolutions differ in their last bits from one batch size to another.
 
         Raises:
             TokenizerError: pictures of another shape.
@@ -145,8 +147,8 @@ class ImageTokenizer:
         return out
 
     def quality(self, images: np.ndarray) -> dict[str, float]:
-        """Reconstruction of pictures not fitted on: `psnr` (dB, of the mean squared error over all), `usage` (share of
-        codes that occur), `perplexity` (codes in effective use)."""
+        """Reconstruction of pictures not fitted on: `psnr` (dB, of the mean squared error over all), `usage`
+        (share of codes that occur), `perplexity` (codes in effective use)."""
         codes = self.encode(images)
         error = float(np.mean((self.decode(codes).astype(np.float32) - images.astype(np.float32)) ** 2))
         counts = np.bincount(codes.ravel(), minlength=self.config.codes)
@@ -168,7 +170,8 @@ class ImageTokenizer:
         for name, value in least.items():
             if quality[name] < value:
                 raise GateFailed(
-                    f"the image tokenizer's held-out {name} is {quality[name]:.3g}, and must be at least {value:.3g}: "
+                    f"the image tokenizer's held-out {name} is {quality[name]:.3g}, and must be at least "
+                    f"{value:.3g}: "
                     "fit it longer (steps), wider (width), or on more pictures"
                 )
         return quality
@@ -198,18 +201,26 @@ class ImageTokenizer:
         network.load_state_dict(weights)
         tokenizer = cls(config, network)
         if tokenizer.id != meta["id"]:
-            raise TokenizerError(f"the image tokenizer in {folder} is damaged: its weights do not match its id {meta['id']}")
+            raise TokenizerError(
+                f"the image tokenizer in {folder} is damaged: its weights do not match its id {meta['id']}"
+            )
         return tokenizer
 
     def _check(self, images: np.ndarray) -> None:
         size = self.config.size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-            raise TokenizerError(f"expected uint8 pictures of {size}x{size}x3, got {images.dtype} {images.shape[1:]}")
+            raise TokenizerError(
+                f"expected uint8 pictures of {size}x{size}x3, got {images.dtype} {images.shape[1:]}"
+            )
 
 
-def fit(images: np.ndarray, config: ImageTokenizerConfig,
-        progress: Callable[[int, int, float], None] | None = None) -> ImageTokenizer:
-    """Fits a tokenizer on uint8 pictures `[n, size, size, 3]`; `progress` hears (step, steps, mean squared error).
+def fit(
+    images: np.ndarray,
+    config: ImageTokenizerConfig,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> ImageTokenizer:
+    """Fits a tokenizer on uint8 pictures `[n, size, size, 3]`; `progress` hears (step, steps, mean squared
+    error).
 
     Deterministic in the seed, the pictures and the number of threads.
     """

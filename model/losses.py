@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 def per_modality(pairs: Sequence[tuple[Tensor, Tensor]], smoothing: float = 0.0) -> list[Tensor]:
-    """Mean cross-entropy (nats per token) of each modality's logits `[n, size]` and targets `[n]`; 0 where n is 0."""
+    """Mean cross-entropy (nats per token) of each modality's logits `[n, size]` and targets `[n]`; 0 where n
+    is 0."""
     losses = []
     for logits, targets in pairs:
         if len(targets):

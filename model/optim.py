@@ -21,6 +21,8 @@ QUINTIC = (
     (2.8366, -3.0525, 1.2012),
 )
 """Coefficients of the five Newton-Schulz steps that push all singular values of a matrix towards 1."""
+INSIDE = ("layers.", "mixers.")
+"""Modules whose matrices are Muon's."""
 EPSILON = 1e-8
 
 
@@ -42,7 +44,9 @@ class Optimizer:
     def __init__(self, network: nn.Module, config: OptimizerConfig, *, half: bool = False) -> None:
         self.config = config
         weights = dict(network.named_parameters())
-        inside = {n for n, w in weights.items() if config.name == "muon" and n.startswith("layers.") and w.dim() == 2}
+        inside = {
+            n for n, w in weights.items() if config.name == "muon" and n.startswith(INSIDE) and w.dim() == 2
+        }
         self.adamw = AdamW({n: w for n, w in weights.items() if n not in inside}, config)
         self.muon = Muon({n: w for n, w in weights.items() if n in inside}, config, half=half)
         self.weights = list(weights.values())
@@ -86,11 +90,24 @@ class AdamW:
             if not names:
                 continue
             weights = [self.weights[n] for n in names]
-            means, squares, steps = ([self.state[f"{kind}.{n}"] for n in names] for kind in ("mean", "square", "steps"))
+            means, squares, steps = (
+                [self.state[f"{kind}.{n}"] for n in names] for kind in ("mean", "square", "steps")
+            )
             torch._foreach_add_(steps, 1.0)
             torch._fused_adamw_(
-                weights, [w.grad for w in weights], means, squares, [], steps, lr=lr, beta1=self.config.betas[0],
-                beta2=self.config.betas[1], weight_decay=decay, eps=EPSILON, amsgrad=False, maximize=False,
+                weights,
+                [gradient(w) for w in weights],
+                means,
+                squares,
+                [],
+                steps,
+                lr=lr,
+                beta1=self.config.betas[0],
+                beta2=self.config.betas[1],
+                weight_decay=decay,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
             )
 
 
@@ -102,7 +119,10 @@ class Muon:
         self.groups: dict[str, list[Tensor]] = {}
         for weight in weights.values():
             self.groups.setdefault(f"momentum.{weight.shape[0]}x{weight.shape[1]}", []).append(weight)
-        self.state = {name: torch.zeros_like(torch.stack(group), requires_grad=False) for name, group in self.groups.items()}
+        self.state = {
+            name: torch.zeros_like(torch.stack(group), requires_grad=False)
+            for name, group in self.groups.items()
+        }
 
     @torch.no_grad()
     def step(self, lr: float, step: int) -> None:
@@ -112,15 +132,21 @@ class Muon:
             here = [i for i, weight in enumerate(group) if weight.grad is not None]
             if not here:
                 continue
-            gradient = torch.stack([group[i].grad for i in here])
+            gradients = torch.stack([gradient(group[i]) for i in here])
             mean = self.state[name] if len(here) == len(group) else self.state[name][here]
-            mean.lerp_(gradient, 1 - momentum)
+            mean.lerp_(gradients, 1 - momentum)
             if len(here) < len(group):
                 self.state[name][here] = mean
-            update = orthogonal(gradient.lerp(mean, momentum), half=self.half)
-            size = lr * max(1.0, gradient.shape[1] / gradient.shape[2]) ** 0.5
+            update = orthogonal(gradients.lerp(mean, momentum), half=self.half)
+            size = lr * max(1.0, gradients.shape[1] / gradients.shape[2]) ** 0.5
             for i, change in zip(here, update, strict=True):
                 group[i].mul_(1 - lr * self.config.weight_decay).sub_(change, alpha=size)
+
+
+def gradient(weight: Tensor) -> Tensor:
+    """The gradient of a weight that has one."""
+    assert weight.grad is not None
+    return weight.grad
 
 
 def orthogonal(matrices: Tensor, *, half: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """What a sequence looks like: the one place that training and inference both read.
 
-Reading:  <boi> codes <eoi>  then, as branches that never see each other,  <lang> <task> prompt <sep> text <eos>
+Reading:  <boi> codes <eoi>  then, as branches that never see each other,  <lang> <task> prompt <sep> text
+<eos>
 Drawing:  <bos> <lang> caption <boi> codes <eoi>;  without a caption  <bos> <boi> codes <eoi>
 Text:     <bos> <lang> <task> prompt <sep> text <eos>
 """

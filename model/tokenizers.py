@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from model.config import ModelConfig, Modality, Vocabulary, text_and_image
+from model.config import Modality, ModelConfig, Vocabulary, text_and_image
 from model.image_tokenizer import ImageTokenizer, TokenizerError
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -60,8 +60,15 @@ class Tokenizers:
         Raises:
             TokenizerError: one of them is not there.
         """
-        found = [path for path in (folder / f"{text_id}.json", folder / text_id / f"{text_id}.json",
-                                   folder / text_id / "tokenizer.json") if path.is_file()]
+        found = [
+            path
+            for path in (
+                folder / f"{text_id}.json",
+                folder / text_id / f"{text_id}.json",
+                folder / text_id / "tokenizer.json",
+            )
+            if path.is_file()
+        ]
         if not found:
             raise TokenizerError(f"no text tokenizer {text_id} in {folder}: run millrace fit-tokenizers")
         text = Tokenizer.from_file(str(found[0]))

@@ -1,7 +1,8 @@
-"""Training: a snapshot and settings in, a checkpoint out; killed anywhere, it goes on and ends with the same bits.
+"""Training: a snapshot and settings in, a checkpoint out; killed anywhere, it goes on and ends with the same
+bits.
 
-Every step is a function of (seed, step, snapshot, weights). The plan of the next steps is recorded before they run,
-metrics while they run, and a checkpoint's metadata last.
+Every step is a function of (seed, step, snapshot, weights). The plan of the next steps is recorded before
+they run, metrics while they run, and a checkpoint's metadata last.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from model import checkpoint as checkpoints
 from model import losses
 from model.batches import Batches
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig, TrainConfig
+from model.config import TrainConfig
 from model.corpus import Corpus
 from model.optim import Optimizer
 from model.optim import schedule as step_size
@@ -69,8 +70,15 @@ class Progress:
     tokens_per_second: float
 
 
-def train(store: Store, snapshot: Snapshot, config: TrainConfig, *, run_id: str,
-          progress: Callable[[Progress], None] | None = None, stop: Callable[[], bool] | None = None) -> Path:
+def train(
+    store: Store,
+    snapshot: Snapshot,
+    config: TrainConfig,
+    *,
+    run_id: str,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Path:
     """Trains on a snapshot's split and returns the folder of the final checkpoint.
 
     A run id that has checkpoints goes on after the last complete one; one that is done returns at once.
@@ -100,9 +108,17 @@ class Run:
         except ValidationError as error:
             first = error.errors()[0]
             raise TrainError(f"[train.model] {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        self.batches = Batches(load_corpus(store, snapshot, config.split), config.batch, self.model_config,
-                               self.tokenizers.vocabulary, config.seed)
-        self.weights = [config.text_weight if m.grid is None else config.image_weight for m in self.model_config.modalities]
+        self.batches = Batches(
+            load_corpus(store, snapshot, config.split),
+            config.batch,
+            self.model_config,
+            self.tokenizers.vocabulary,
+            config.seed,
+        )
+        self.weights = [
+            config.text_weight if m.grid is None else config.image_weight
+            for m in self.model_config.modalities
+        ]
         self.begin()
 
     def begin(self) -> None:
@@ -125,7 +141,7 @@ class Run:
             self.optimizer.load(saved.optimizer(self.config.device))
         meter = Meter(self.store, self.run_id, step)
         while step < self.steps:
-            if step % self.config.checkpoint_every == 0 or saved and step == saved.step:
+            if step % self.config.checkpoint_every == 0 or (saved and step == saved.step):
                 self._plan(step)
             found = self.step(step)
             step += 1
@@ -133,18 +149,20 @@ class Run:
             if step % self.config.log_every == 0 or step == self.steps:
                 values = {f"loss_{name}": float(loss) for name, loss in found.items()}
                 if not all(map(math.isfinite, values.values())):
-                    raise Diverged(f"the loss is {values} at step {step}: lower [train.optimizer] lr and matrix_lr, "
-                                   f"and start again under another run id than {self.run_id}")
+                    raise Diverged(
+                        f"the loss is {values} at step {step}: lower [train.optimizer] lr and matrix_lr, "
+                        f"and start again under another run id than {self.run_id}"
+                    )
                 rate = meter.log(step, values | {"learning_rate": self._lr(step - 1)})
                 progress(Progress(step, self.steps, values["loss_text"], rate))
             ending = step == self.steps or stop()
             if ending or step % self.config.checkpoint_every == 0:
                 meter.flush()
                 saved = self._save(step)
-            if ending and step < self.steps:
+            if ending and step < self.steps and saved:
                 raise Stopped(saved.folder, step)
         self._state("finished")
-        return saved.folder
+        return checkpoints.read(self.root).folder
 
     def step(self, step: int) -> dict[str, torch.Tensor]:
         """One optimizer step (from 0); the mean loss of each modality before it."""
@@ -168,9 +186,13 @@ class Run:
         if path.is_file():
             known = json.loads(path.read_text())
             if {key: known[key] for key in settings} != settings:
-                raise TrainError(f"run {self.run_id} was started with other settings or on another snapshot: "
-                                 f"give another run id, or the settings in {path}")
-            torch.set_num_threads(known["threads"])  # sums over other shares of the work differ in their last bits
+                raise TrainError(
+                    f"run {self.run_id} was started with other settings or on another snapshot: "
+                    f"give another run id, or the settings in {path}"
+                )
+            torch.set_num_threads(
+                known["threads"]
+            )  # sums over other shares of the work differ in their last bits
             return known["steps"]
         steps = self.config.steps or self._affordable(self.config.seconds or 1.0)
         self.root.mkdir(parents=True, exist_ok=True)
@@ -226,14 +248,25 @@ class Run:
     def _record(self, saved: Checkpoint) -> None:
         """The checkpoint's row, once."""
         row = {
-            "checkpoint_id": saved.id, "run_id": self.run_id, "step": saved.step, "snapshot": self.snapshot.name,
-            "path": str(saved.folder.relative_to(self.store.path)), "parameters": saved.meta["parameters"], "at": _now(),
+            "checkpoint_id": saved.id,
+            "run_id": self.run_id,
+            "step": saved.step,
+            "snapshot": self.snapshot.name,
+            "path": str(saved.folder.relative_to(self.store.path)),
+            "parameters": saved.meta["parameters"],
+            "at": _now(),
         }
         self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
 
     def _state(self, state: str) -> None:
-        row = {"run_id": self.run_id, "kind": "train", "state": state, "snapshot": self.snapshot.name,
-               "config": self.config.model_dump_json(), "at": _now()}
+        row = {
+            "run_id": self.run_id,
+            "kind": "train",
+            "state": state,
+            "snapshot": self.snapshot.name,
+            "config": self.config.model_dump_json(),
+            "at": _now(),
+        }
         self._append("runs", row, f"{self.run_id}/{state}")
 
     def _append(self, table: str, row: dict[str, Any], part: str) -> None:
@@ -277,7 +310,12 @@ class Meter:
 
 
 PLAN = pa.schema(
-    [("run_id", pa.string()), ("step", pa.int64()), ("slot", pa.int32()), ("sample_ids", pa.list_(pa.string()))]
+    [
+        ("run_id", pa.string()),
+        ("step", pa.int64()),
+        ("slot", pa.int32()),
+        ("sample_ids", pa.list_(pa.string())),
+    ]
 )
 
 
@@ -295,8 +333,8 @@ def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what tensors free for the next ones: handing pages back and faulting them in again made
-    element-wise operations two to four times slower. Elsewhere than on glibc it does nothing."""
+    """Tells glibc to keep what tensors free for the next ones: handing pages back and faulting them in again
+    made element-wise operations two to four times slower. Elsewhere than on glibc it does nothing."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,5 @@
-"""A small store with a tokenized snapshot: pictures of 16 codes, each with captions in two languages and a question."""
+"""A small store with a tokenized snapshot: pictures of 16 codes, each with captions in two languages and a
+question."""
 
 from __future__ import annotations
 
@@ -21,10 +22,38 @@ from storage import snapshot as snapshots
 from storage.snapshot import Snapshot
 from storage.store import Store
 
-SPECIALS = ["<pad>", "<bos>", "<eos>", "<sep>", "<boi>", "<eoi>", "<lang:en>", "<lang:fr>", "<task:caption>", "<task:vqa>"]
-WORDS = ["a", "dark", "light", "picture", "une", "image", "sombre", "claire", "how", "bright", "is", "it", "very", "not"]
+SPECIALS = [
+    "<pad>",
+    "<bos>",
+    "<eos>",
+    "<sep>",
+    "<boi>",
+    "<eoi>",
+    "<lang:en>",
+    "<lang:fr>",
+    "<task:caption>",
+    "<task:vqa>",
+]
+WORDS = [
+    "a",
+    "dark",
+    "light",
+    "picture",
+    "une",
+    "image",
+    "sombre",
+    "claire",
+    "how",
+    "bright",
+    "is",
+    "it",
+    "very",
+    "not",
+]
 TEXT_ID = "texttokenizer000"
-IMAGES = ImageTokenizerConfig(size=16, patch=4, levels=(5, 5), width=8, blocks=1, steps=3, batch=4, encode_batch=4)
+IMAGES = ImageTokenizerConfig(
+    size=16, patch=4, levels=(5, 5), width=8, blocks=1, steps=3, batch=4, encode_batch=4
+)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,13 +99,32 @@ def rows(tokenizers: Tokenizers, n: int) -> tuple[pa.Table, pa.Table, pa.Table]:
         ]
         for j, (lang, task, prompt, text) in enumerate(texts):
             sample_id = f"{i:04d}{j}"
-            samples.append({"sample_id": sample_id, "image_id": f"image{i:04d}", "document_id": f"d{i}", "position": j,
-                            "source": "made", "prompt": prompt or None, "text": text, "lang": lang, "task": task,
-                            "licence": "CC0-1.0"})
-            tokens.append({"sample_id": sample_id, "tokenizer_id": TEXT_ID, "ids": tokenizers.encode(text),
-                           "prompt_ids": tokenizers.encode(prompt)})
-    images = [{"image_id": f"image{i:04d}", "tokenizer_id": tokenizers.image.id, "codes": c.tolist()}
-              for i, c in enumerate(codes)]
+            samples.append(
+                {
+                    "sample_id": sample_id,
+                    "image_id": f"image{i:04d}",
+                    "document_id": f"d{i}",
+                    "position": j,
+                    "source": "made",
+                    "prompt": prompt or None,
+                    "text": text,
+                    "lang": lang,
+                    "task": task,
+                    "licence": "CC0-1.0",
+                }
+            )
+            tokens.append(
+                {
+                    "sample_id": sample_id,
+                    "tokenizer_id": TEXT_ID,
+                    "ids": tokenizers.encode(text),
+                    "prompt_ids": tokenizers.encode(prompt),
+                }
+            )
+    images = [
+        {"image_id": f"image{i:04d}", "tokenizer_id": tokenizers.image.id, "codes": c.tolist()}
+        for i, c in enumerate(codes)
+    ]
     return pa.Table.from_pylist(samples), pa.Table.from_pylist(tokens), pa.Table.from_pylist(images)
 
 
@@ -121,7 +169,12 @@ SMALL = {"width": 16, "depth": 2, "heads": 2, "kv_heads": 1, "hidden": 32}
 def run_settings(**changes: object) -> TrainConfig:
     """A run of a few steps on a network of a few thousand weights."""
     base = {
-        "steps": 40, "model": SMALL, "threads": 1, "log_every": 5, "checkpoint_every": 10,
-        "batch": BatchConfig(rows=3, row_length=64, draw_share=0.3), "optimizer": OptimizerConfig(warmup=2),
+        "steps": 40,
+        "model": SMALL,
+        "threads": 1,
+        "log_every": 5,
+        "checkpoint_every": 10,
+        "batch": BatchConfig(rows=3, row_length=64, draw_share=0.3),
+        "optimizer": OptimizerConfig(warmup=2),
     }
     return TrainConfig.model_validate(base | changes)

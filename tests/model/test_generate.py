@@ -16,12 +16,15 @@ from model.corpus import Corpus
 from model.generate import Model, Question, Sampling, choose, draw_pictures, generate, guide, read_pictures
 from model.sequences import Sequences
 from model.tokenizers import Tokenizers
-from model.transformer import Tokens, Transformer
+from model.tokens import Tokens
+from model.transformer import Transformer
 
 VARIANTS = {
     "plain": {},
     "dense": {"dense": True},
     "whole": {"see_whole_picture": True},
+    "neighbours": {"neighbours": True},
+    "all": {"see_whole_picture": True, "neighbours": True, "rope_2d": True, "embed_levels": True},
     "2d": {"rope_2d": True, "embed_levels": True, "activation": "swiglu"},
 }
 
@@ -53,7 +56,13 @@ def logits_of(model: Model, ids: list[int]) -> torch.Tensor:
     seen = torch.ones(length, length, dtype=torch.bool).tril()
     if model.network.config.see_whole_picture:
         seen |= (blocks[:, None] == blocks[None, :]) & (blocks[:, None] > 0)
-    return model.network(Tokens(torch.tensor([ids]), where[..., :2], where[..., 2], seen[None, None]))[0]
+    return model.network(
+        Tokens(torch.tensor([ids]), where[..., :2], where[..., 2], seen[None, None], blocks_of(model, blocks))
+    )[0]
+
+
+def blocks_of(model: Model, blocks: torch.Tensor) -> torch.Tensor | None:
+    return blocks[None] if model.network.config.see_whole_picture else None
 
 
 def uncached(model: Model, ids: list[int], steps: int, stop: int) -> list[int]:
@@ -72,7 +81,11 @@ def uncached(model: Model, ids: list[int], steps: int, stop: int) -> list[int]:
 
 def questions(model: Model) -> list[list[int]]:
     s = model.sequences
-    return [s.question("en", "caption"), s.question("fr", "caption", [12, 13]), s.question("en", "vqa", [18, 19, 20, 21])]
+    return [
+        s.question("en", "caption"),
+        s.question("fr", "caption", [12, 13]),
+        s.question("en", "vqa", [18, 19, 20, 21]),
+    ]
 
 
 def test_cached_branches_equal_whole_sequences_read_anew(model: Model, corpus: Corpus) -> None:
@@ -87,8 +100,15 @@ def test_cached_branches_equal_whole_sequences_read_anew(model: Model, corpus: C
 
 def test_a_row_does_not_depend_on_the_batch(model: Model, corpus: Corpus) -> None:
     s = model.sequences
-    prompts = [s.wish("en", [10, 11]), s.text("fr", None, [13]), s.picture(corpus.codes[0]) + s.question("en", "caption")]
-    for sampling in (Sampling(max_tokens=24), Sampling(max_tokens=24, temperature=1.0, top_k=20, top_p=0.95, seed=5)):
+    prompts = [
+        s.wish("en", [10, 11]),
+        s.text("fr", None, [13]),
+        s.picture(corpus.codes[0]) + s.question("en", "caption"),
+    ]
+    for sampling in (
+        Sampling(max_tokens=24),
+        Sampling(max_tokens=24, temperature=1.0, top_k=20, top_p=0.95, seed=5),
+    ):
         together = generate(model, prompts, sampling)
         assert together == [generate(model, [p], sampling, keys=[i])[0] for i, p in enumerate(prompts)]
 
@@ -104,7 +124,11 @@ def test_packed_rows_give_the_logits_of_each_sequence_alone(model: Model, corpus
             for unit in range(int(batch.units[row].max()) + 1):
                 own = batch.units[row] == unit
                 for branch in range(int(batch.branches[row][own].max()) + 1):
-                    path = (own & ((batch.branches[row] == 0) | (batch.branches[row] == branch))).nonzero().squeeze(1)
+                    path = (
+                        (own & ((batch.branches[row] == 0) | (batch.branches[row] == branch)))
+                        .nonzero()
+                        .squeeze(1)
+                    )
                     alone = logits_of(model, batch.ids[row, path].tolist())
                     if model.network.config.see_whole_picture and not (batch.blocks[row, path] > 0).any():
                         continue  # a drawn picture is seen code by code, and only a read one as a whole
@@ -119,7 +143,9 @@ def test_a_drawn_picture_has_exactly_its_codes(model: Model) -> None:
     assert codes.shape == (3, 16)
     assert codes.min() >= 0 and codes.max() < 25
     assert (codes == draw_pictures(model, [("en", [10, 11]), ("fr", [13]), (None, None)], sampling)).all()
-    assert not (codes == draw_pictures(model, [("en", [10, 11])] * 3, sampling.model_copy(update={"seed": 2}))).all()
+    assert not (
+        codes == draw_pictures(model, [("en", [10, 11])] * 3, sampling.model_copy(update={"seed": 2}))
+    ).all()
 
 
 def test_after_a_picture_comes_its_end_and_then_text(model: Model) -> None:
@@ -165,11 +191,16 @@ def test_read_pictures_does_not_depend_on_how_questions_are_batched(model: Model
 
 
 def test_a_saved_model_answers_as_before(model: Model, tmp_path: Path) -> None:
-    meta = {"model": model.network.config.model_dump(mode="json"), "vocabulary": model.sequences.vocabulary.model_dump()}
+    meta = {
+        "model": model.network.config.model_dump(mode="json"),
+        "vocabulary": model.sequences.vocabulary.model_dump(),
+    }
     saved = checkpoint.write(tmp_path, 1, model.network.state_dict(), {}, meta)
     again = Model.load(saved.folder)
     prompts = [model.sequences.text("en", "caption")]
-    assert generate(again, prompts, Sampling(max_tokens=9)) == generate(model, prompts, Sampling(max_tokens=9))
+    assert generate(again, prompts, Sampling(max_tokens=9)) == generate(
+        model, prompts, Sampling(max_tokens=9)
+    )
     weights = saved.folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(checkpoint.CheckpointError, match="damaged"):
@@ -184,7 +215,12 @@ def test_presets_come_from_one_dial(tokenizers: Tokenizers) -> None:
     for name in ("tiny", "small", "base", "large"):
         with torch.device("meta"):
             counts[name] = Transformer(ModelConfig.preset(name, (text, image))).parameter_count() / 1e6
-    assert 2 < counts["tiny"] < 4 and 8 < counts["small"] < 13 and 90 < counts["base"] < 140 and 800 < counts["large"] < 1100
+    assert (
+        2 < counts["tiny"] < 4
+        and 8 < counts["small"] < 13
+        and 90 < counts["base"] < 140
+        and 800 < counts["large"] < 1100
+    )
     with pytest.raises(ConfigError, match="medium"):
         ModelConfig.preset("medium", (text, image))
 

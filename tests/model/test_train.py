@@ -19,7 +19,6 @@ from model.train import Diverged, Progress, Stopped, TrainError, train
 from storage.snapshot import Snapshot
 from storage.store import Store
 
-
 Settings = Callable[..., TrainConfig]
 
 
@@ -27,12 +26,21 @@ def weights_file(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_stopped_and_resumed_equals_undisturbed(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
+def test_stopped_and_resumed_equals_undisturbed(
+    tiny_store: tuple[Store, Snapshot], settings: Settings
+) -> None:
     store, snapshot = tiny_store
     whole = train(store, snapshot, settings(), run_id="whole")
     seen: list[Progress] = []
     with pytest.raises(Stopped) as stopped:
-        train(store, snapshot, settings(), run_id="halves", progress=seen.append, stop=lambda: bool(seen) and seen[-1].step >= 15)
+        train(
+            store,
+            snapshot,
+            settings(),
+            run_id="halves",
+            progress=seen.append,
+            stop=lambda: bool(seen) and seen[-1].step >= 15,
+        )
     assert stopped.value.step == 15
     halves = train(store, snapshot, settings(), run_id="halves")
     assert weights_file(whole) == weights_file(halves)
@@ -44,7 +52,11 @@ def test_loss_falls(tiny_store: tuple[Store, Snapshot], settings: Settings, opti
     store, snapshot = tiny_store
     config = settings(optimizer={"name": optimizer, "warmup": 5, "lr": 0.01}, steps=60)
     train(store, snapshot, config, run_id=optimizer)
-    text = [row["value"] for row in sorted(store.read("metrics").to_pylist(), key=lambda r: r["step"]) if row["name"] == "loss_text"]
+    text = [
+        row["value"]
+        for row in sorted(store.read("metrics").to_pylist(), key=lambda r: r["step"])
+        if row["name"] == "loss_text"
+    ]
     assert len(text) == 12
     assert text[-1] < 0.6 * text[0]
 
@@ -73,23 +85,34 @@ def test_records_plan_metrics_and_checkpoints(tiny_store: tuple[Store, Snapshot]
     assert checkpoint.read(folder).verify().id == last["checkpoint_id"]
     metrics = store.read("metrics").to_pylist()
     assert {(row["step"], row["name"]) for row in metrics} == {
-        (step, name) for step in (5, 10, 15, 20, 25) for name in ("loss_text", "loss_image", "learning_rate", "tokens_per_second")
+        (step, name)
+        for step in (5, 10, 15, 20, 25)
+        for name in ("loss_text", "loss_image", "learning_rate", "tokens_per_second")
     }
     assert sorted(row["state"] for row in store.read("runs").to_pylist()) == ["finished", "started"]
     assert len(checkpoint.complete(folder.parent)) == 2
 
 
-def test_other_settings_under_the_same_run_id_are_refused(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
+def test_other_settings_under_the_same_run_id_are_refused(
+    tiny_store: tuple[Store, Snapshot], settings: Settings
+) -> None:
     store, snapshot = tiny_store
     train(store, snapshot, settings(steps=10), run_id="r")
     with pytest.raises(TrainError, match="other settings"):
         train(store, snapshot, settings(steps=11), run_id="r")
 
 
-def test_divergence_is_an_error_that_says_what_to_do(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
+def test_divergence_is_an_error_that_says_what_to_do(
+    tiny_store: tuple[Store, Snapshot], settings: Settings
+) -> None:
     store, snapshot = tiny_store
     with pytest.raises(Diverged, match="lower"):
-        train(store, snapshot, settings(optimizer={"name": "adamw", "lr": 1e30, "warmup": 0, "clip": 0.0}), run_id="r")
+        train(
+            store,
+            snapshot,
+            settings(optimizer={"name": "adamw", "lr": 1e30, "warmup": 0, "clip": 0.0}),
+            run_id="r",
+        )
 
 
 def test_seconds_become_steps_once(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
@@ -116,12 +139,15 @@ from model.train import train
 from storage.snapshot import Snapshot
 from storage.store import Store
 store = Store.open(sys.argv[1], create=False)
-train(store, Snapshot.open(store), run_settings(steps=120), run_id="killed", progress=lambda at: print(at.step, flush=True))
+show = lambda at: print(at.step, flush=True)
+train(store, Snapshot.open(store), run_settings(steps=120), run_id="killed", progress=show)
 """
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_undisturbed(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
+def test_killed_and_resumed_equals_undisturbed(
+    tiny_store: tuple[Store, Snapshot], settings: Settings
+) -> None:
     store, snapshot = tiny_store
     whole = train(store, snapshot, settings(steps=120), run_id="whole")
     here = Path(__file__).parent

@@ -1,0 +1,176 @@
+"""One layer: each modality's own weights, and the attention that joins them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+
+
+class Reorder(torch.autograd.Function):
+    """Rows by a permutation; the gradient goes back by its inverse, so that nothing is summed up in no set
+    order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class Take(torch.autograd.Function):
+    """Some rows, each at most once: the gradient is a copy, never a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = x.shape[0]
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        full = grads[0].new_zeros((ctx.rows, *grads[0].shape[1:]))
+        return full.index_copy_(0, ctx.saved_tensors[0], grads[0]), None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each token of a call stands when sorted by modality, and what the attention needs."""
+
+    shape: tuple[int, int]
+    order: Tensor | None
+    """Flat index of each sorted token; None when one modality is alone, as in most decoding steps."""
+    inverse: Tensor | None
+    counts: list[int]
+    """Tokens of each modality."""
+    cos: Tensor
+    sin: Tensor
+    """`[tokens, 1, channels / 2]`, sorted."""
+    mask: Tensor | None
+    slots: Tensor | None = None
+    """Where each token goes in the cache."""
+    limit: int = 0
+    """Slots of the cache that are in use."""
+
+    def sort(self, x: Tensor) -> Tensor:
+        return x if self.order is None else Reorder.apply(x, self.order, self.inverse)
+
+    def unsort(self, x: Tensor) -> Tensor:
+        return x if self.order is None else Reorder.apply(x, self.inverse, self.order)
+
+
+class Norm(nn.Module):
+    """RMSNorm over the last dimension, with a learned gain."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.gain, 1e-6)
+
+
+class Expert(nn.Module):
+    """One modality's weights in one layer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, channels = config.width, config.channels
+        self.heads, self.kv_heads, self.channels = config.heads, config.kv_heads, channels
+        self.norm_attention = Norm(width)
+        self.qkv = nn.Linear(width, (config.heads + 2 * config.kv_heads) * channels, bias=False)
+        self.norm_q, self.norm_k = Norm(channels), Norm(channels)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm_feed = Norm(width)
+        self.gated = config.activation == "swiglu"
+        self.up = nn.Linear(width, config.hidden * (2 if self.gated else 1), bias=False)
+        self.down = nn.Linear(config.hidden, width, bias=False)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values `[tokens, heads, channels]`, queries and keys normalised."""
+        qkv = self.qkv(self.norm_attention(x)).view(len(x), -1, self.channels)
+        q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        return self.norm_q(q), self.norm_k(k), v
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream after the attention's output and the feed-forward layer."""
+        x = x + self.out(attended)
+        h = self.up(self.norm_feed(x))
+        if self.gated:
+            gate, h = h.chunk(2, dim=-1)
+            h = F.silu(gate) * h
+        else:
+            h = F.relu(h).square()
+        return x + self.down(h)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE on `[tokens, heads, channels]`."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Layer(nn.Module):
+    """The experts of one layer and the attention that joins them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(
+            Expert(config) for _ in range(1 if config.dense else len(config.modalities))
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        layout: Layout,
+        cache: tuple[Tensor, Tensor] | None,
+        keep: tuple[Tensor, list[int]] | None,
+    ) -> Tensor:
+        """Maps the sorted tokens to sorted tokens; with `keep` (index, counts) only to those that are asked
+        for."""
+        slices = zip(self.experts, x.split(self._counts(layout.counts)), strict=True)
+        projected = [e.project(part) for e, part in slices if len(part)]
+        q, k, v = (torch.cat(z) if len(z) > 1 else z[0] for z in zip(*projected, strict=True))
+        attended = attend(
+            rotate(q, layout.cos, layout.sin), rotate(k, layout.cos, layout.sin), v, layout, cache
+        )
+        counts = layout.counts
+        if keep is not None:
+            index, counts = keep
+            x, attended = Take.apply(x, index), Take.apply(attended, index)
+        counts = self._counts(counts)
+        split = zip(self.experts, x.split(counts), attended.split(counts), strict=True)
+        finished = [e.finish(part, a) for e, part, a in split if len(part)]
+        return torch.cat(finished) if len(finished) != 1 else finished[0]
+
+    def _counts(self, counts: list[int]) -> list[int]:
+        return [sum(counts)] if len(self.experts) == 1 else counts
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, cache: tuple[Tensor, Tensor] | None) -> Tensor:
+    """The one attention over all modalities: sorted `[tokens, heads, channels]` in, sorted `[tokens, width]`
+    out."""
+    rows, length = layout.shape
+    q, k, v = (layout.unsort(z).view(rows, length, *z.shape[1:]) for z in (q, k.to(v.dtype), v))
+    if cache is not None:
+        keys, values = cache
+        row = torch.arange(rows, device=k.device)[:, None]
+        keys[row, layout.slots], values[row, layout.slots] = k.to(keys.dtype), v.to(values.dtype)
+        k, v = keys[:, : layout.limit].to(q.dtype), values[:, : layout.limit].to(q.dtype)
+    mixed = F.scaled_dot_product_attention(
+        q.to(v.dtype).transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=layout.mask,
+        is_causal=layout.mask is None,
+        enable_gqa=q.shape[2] != k.shape[2],
+    )
+    return layout.sort(mixed.transpose(1, 2).reshape(rows * length, -1))

@@ -1,0 +1,85 @@
+"""What the network reads: tokens with their places, who may attend to whom, and the cache of what was
+read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the network reads: `[rows, length]` each, and what may attend to what."""
+
+    ids: Tensor
+    """int64, over all modalities."""
+    positions: Tensor
+    """int64 `[rows, length, 2]`: two coordinates along the token's own path (branches of one trunk count on
+    from its end). They are equal for text, and for codes too unless the model tells rows from columns."""
+    places: Tensor
+    """int64: the index of a code within its picture; 0 elsewhere."""
+    mask: Tensor | None = None
+    """bool `[rows, 1, length, keys]`; None is plain causal."""
+    blocks: Tensor | None = None
+    """int64: above 0 for the codes of a picture that is seen as a whole."""
+
+    def to(self, device: torch.device | str) -> Tokens:
+        mask = None if self.mask is None else self.mask.to(device)
+        blocks = None if self.blocks is None else self.blocks.to(device)
+        return Tokens(self.ids.to(device), self.positions.to(device), self.places.to(device), mask, blocks)
+
+
+def tree_mask(units: Tensor, branches: Tensor, blocks: Tensor | None = None) -> Tensor:
+    """Who attends to whom in packed rows: bool `[rows, 1, length, length]` from int `[rows, length]` each.
+
+    A token sees what precedes it in its own unit: the trunk (branch 0) and its own branch. Tokens of one
+    block (a number above 0) see each other in both directions. Padding (unit -1) sees itself.
+    """
+    length = units.shape[1]
+    index = torch.arange(length, device=units.device)
+    past = index[:, None] >= index[None, :]
+    if blocks is not None:
+        past = past | ((blocks[:, :, None] == blocks[:, None, :]) & (blocks[:, :, None] > 0))
+    same = (units[:, :, None] == units[:, None, :]) & (units[:, :, None] >= 0)
+    path = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
+    return ((same & path & past) | torch.eye(length, dtype=torch.bool, device=units.device)).unsqueeze(1)
+
+
+class Cache:
+    """Keys and values of all layers, allocated once: `[depth, rows, length, kv_heads, channels]`."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        rows: int,
+        length: int,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        shape = (config.depth, rows, length, config.kv_heads, config.channels)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.ids = torch.zeros((rows, length), dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        """Tokens that each row holds; the caller raises it after a call, padding left out."""
+
+    def select(self, rows: Tensor) -> None:
+        """Goes on with these rows; a row may be taken several times."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self.ids, self.lengths = self.ids[rows], self.lengths[rows]
+
+    def mask(self, blocks: Tensor) -> Tensor:
+        """Who sees what when tokens of these blocks `[rows, length]` come in: what precedes, and their own
+        block."""
+        slots = self.lengths[:, None] + torch.arange(blocks.shape[1], device=blocks.device)
+        limit = int(slots.max()) + 1
+        keys = torch.zeros((len(blocks), limit), dtype=blocks.dtype, device=blocks.device).scatter_(
+            1, slots, blocks
+        )
+        past = torch.arange(limit, device=blocks.device) <= slots[:, :, None]
+        return (past | ((blocks[:, :, None] == keys[:, None, :]) & (blocks[:, :, None] > 0))).unsqueeze(1)
