@@ -44,7 +44,9 @@ def user_errors() -> tuple[type[BaseException], ...]:
         found.append(sys.modules["flows.config"].ConfigError)
     for name, errors in USER_ERRORS.items():
         if name in sys.modules:
-            found += [getattr(sys.modules[name], error) for error in errors if hasattr(sys.modules[name], error)]
+            found += [
+                getattr(sys.modules[name], error) for error in errors if hasattr(sys.modules[name], error)
+            ]
     return tuple(found)
 
 
@@ -175,7 +177,9 @@ def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 def train(
     config: ConfigOption = DEFAULT_CONFIG,
     snapshot: Annotated[str, typer.Option(help="Which snapshot to read.")] = "latest",
-    run: Annotated[str, typer.Option(help="Name of the run; an unfinished one goes on where it stopped.")] = "",
+    run: Annotated[
+        str, typer.Option(help="Name of the run; an unfinished one goes on where it stopped.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Trains on a snapshot; after a kill, the same command goes on with equal weights, bit by bit.
@@ -270,7 +274,12 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     """
     from flows import store_admin
 
-    show(store_admin.query(config, "SELECT snapshot, rows, licences, at, content_hash FROM snapshots ORDER BY at DESC"), as_json)
+    show(
+        store_admin.query(
+            config, "SELECT snapshot, rows, licences, at, content_hash FROM snapshots ORDER BY at DESC"
+        ),
+        as_json,
+    )
 
 
 @command
@@ -297,7 +306,8 @@ def catalog(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @command
 def backup(
-    target: Annotated[Path, typer.Argument(help="An empty or new folder.")], config: ConfigOption = DEFAULT_CONFIG
+    target: Annotated[Path, typer.Argument(help="An empty or new folder.")],
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Copies the store, consistently, while flows may write.
 

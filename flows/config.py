@@ -38,7 +38,9 @@ class SourceConfig(BaseModel):
 
     use: str = Field(description='Module below pipeline, e.g. "sources.folder".')
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Stable name of the source.")
-    held_out: bool = Field(False, description="An evaluation set: never trained on, and guarded against leaks.")
+    held_out: bool = Field(
+        False, description="An evaluation set: never trained on, and guarded against leaks."
+    )
 
 
 class StepConfig(BaseModel):
@@ -104,7 +106,9 @@ class Config(Settings):
 
     @cached_property
     def source_steps(self) -> dict[str, Source]:
-        return {s.name: _step(s, Source, f"sources.{s.name}", {"use", "name", "held_out"}) for s in self.sources}
+        return {
+            s.name: _step(s, Source, f"sources.{s.name}", {"use", "name", "held_out"}) for s in self.sources
+        }
 
     @cached_property
     def annotator_steps(self) -> list[Annotator]:

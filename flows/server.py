@@ -76,7 +76,9 @@ def wait_until_healthy(url: str, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"the Prefect server ended with status {process.returncode}; try `prefect server start`")
+            raise ServerError(
+                f"the Prefect server ended with status {process.returncode}; try `prefect server start`"
+            )
         try:
             if httpx.get(f"{url}/health", timeout=2).status_code == 200:
                 return

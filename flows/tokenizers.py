@@ -47,7 +47,10 @@ def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any
         os.replace(scratch, current)
     ids = json.loads(current.read_text())
     folder = str(store.folder("tokenizers"))
-    return {"text_tokenizer": load_text(folder, ids["text"]), "image_tokenizer": load_image(folder, ids["image"])}
+    return {
+        "text_tokenizer": load_text(folder, ids["text"]),
+        "image_tokenizer": load_image(folder, ids["image"]),
+    }
 
 
 @lru_cache(maxsize=4)
@@ -100,7 +103,9 @@ def fit_image(store: Store, config: Config) -> ImageTokenizer:
             train, settings, lambda step, steps, loss: shown.update(step, f"error {loss:.4f}", total=steps)
         )
     quality = fitted.gate(held if len(held) else train[:GATE_PICTURES])
-    say(f"image tokenizer: {quality['psnr']:.1f} dB on held-out pictures, {quality['usage']:.0%} of codes in use")
+    say(
+        f"image tokenizer: {quality['psnr']:.1f} dB on held-out pictures, {quality['usage']:.0%} of codes in use"
+    )
     folder = store.folder("tokenizers") / fitted.id
     fitted.save(folder)
     (folder / "quality.json").write_text(json.dumps(quality, indent=1))
@@ -116,7 +121,9 @@ def pictures(store: Store, where: str, most: int, size: int) -> np.ndarray:
             params=[most],
         ).to_arrow_table()
         db.register("drawn", ids)
-        reader = db.sql("SELECT image_id, image FROM images SEMI JOIN drawn USING (image_id)").to_arrow_reader(512)
+        reader = db.sql(
+            "SELECT image_id, image FROM images SEMI JOIN drawn USING (image_id)"
+        ).to_arrow_reader(512)
         made = {
             image_id: media.pixels(image, size)
             for batch in reader

@@ -60,9 +60,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
                 shown_percent = percent
                 update_progress_artifact(artifact_id=artifact, progress=float(percent))
 
-        path = training.train(
-            store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set
-        )
+        path = training.train(store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set)
     update_progress_artifact(artifact_id=artifact, progress=100.0)
     return path
 
@@ -72,7 +70,9 @@ def train(config: str = "millrace.toml", snapshot: str = "latest", run_id: str =
     """Trains the model on a snapshot and saves a checkpoint."""
     path = run(read(config), snapshot, run_id)
     saved = checkpoints.read(path)
-    create_markdown_artifact(key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`")
+    create_markdown_artifact(
+        key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`"
+    )
     say(f"checkpoint {saved.id} at step {saved.step:,}: {path}")
     return {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
 

@@ -137,7 +137,7 @@ def _key_of(table: str) -> str:
 def filter_policy(filters: Sequence[Filter], annotators: Sequence[Annotator], limits: Limits) -> str:
     """Fingerprint of the whole chain and of the annotations that it reads."""
     read = {column.split(".")[0] for f in filters for column in f.reads if "." in column}
-    upstream = [a.fingerprint({n: "" for n in a.needs}) for a in annotators if a.table() in read]
+    upstream = [a.fingerprint(dict.fromkeys(a.needs, "")) for a in annotators if a.table() in read]
     return digest([[f.fingerprint() for f in filters], upstream, collecting.policy(limits)])
 
 
@@ -215,7 +215,9 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
         ).to_arrow_table()
     key = digest([stage, policy, generation, ids.to_pylist()])
     decided = found.decisions.join(sources, "sample_id")
-    rows = decision_rows(decided["sample_id"], decided["source"], stage, decided["reason"], decided["detail"], policy)
+    rows = decision_rows(
+        decided["sample_id"], decided["source"], stage, decided["reason"], decided["detail"], policy
+    )
     parts.stage(store, key, {**found.tables, "decisions": rows.sort_by("sample_id")})
     parts.commit(store, [key])
     return len(ids)

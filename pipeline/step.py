@@ -187,7 +187,9 @@ def load(use: str, kind: type[Step]) -> type[Step]:
     steps = [
         thing
         for thing in vars(module).values()
-        if inspect.isclass(thing) and issubclass(thing, kind) and thing.__module__ == module.__name__
+        if inspect.isclass(thing)
+        and issubclass(thing, kind)
+        and thing.__module__ == module.__name__
         and not inspect.isabstract(thing)
     ]
     if len(steps) != 1:

@@ -36,7 +36,9 @@ def current(store: Store, table: str, fingerprint: str, where: Mapping[str, str]
     return number
 
 
-def _write(path: os.PathLike[str], book: dict, name: str, fingerprint: str, number: int, *, clean: bool) -> None:
+def _write(
+    path: os.PathLike[str], book: dict, name: str, fingerprint: str, number: int, *, clean: bool
+) -> None:
     book[name] = {"fingerprint": fingerprint, "generation": number, "clean": clean}
     scratch = f"{os.fspath(path)}.{os.getpid()}"
     with open(scratch, "w", encoding="utf-8") as file:  # noqa: PTH123

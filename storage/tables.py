@@ -60,9 +60,7 @@ class Table:
 
 def signal_table(name: str, key: str, schema: pa.Schema, doc: str = "") -> Table:
     """The narrow table of an annotator: its key, its columns, its part."""
-    columns = tuple(
-        Column(f.name, f.type, (f.metadata or {}).get(b"doc", b"").decode()) for f in schema
-    )
+    columns = tuple(Column(f.name, f.type, (f.metadata or {}).get(b"doc", b"").decode()) for f in schema)
     return Table(name, doc, (key,), (Column(key, STRING, "What was annotated."), *columns, PART))
 
 
