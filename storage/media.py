@@ -27,6 +27,7 @@ from PIL import (  # the plugins imported here are the allow-list
     IcoImagePlugin,
     Image,
     ImageCms,
+    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     MpoImagePlugin,
@@ -183,7 +184,7 @@ def _open(raw: bytes, limits: Limits) -> Image.Image:
         raise MediaError("empty", "0 bytes")
     if len(raw) > limits.max_bytes:
         raise MediaError("too_large", f"{len(raw)} bytes, over {limits.max_bytes}")
-    _quiet()
+    _set_pillow()
     try:
         picture = Image.open(io.BytesIO(raw), formats=FORMATS)
     except UnidentifiedImageError:
@@ -200,8 +201,12 @@ def _open(raw: bytes, limits: Limits) -> Image.Image:
     return picture
 
 
-def _quiet() -> None:
-    """Pillow warns of bad files: either that is a verdict (a bomb in a container) or nothing to a user."""
+def _set_pillow() -> None:
+    """Pillow fills up truncated files if any library in this process asked it to: here they are refused.
+
+    Its warnings are either a verdict (a bomb in a container) or nothing to a user.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     for action, category in (("ignore", UserWarning), ("error", Image.DecompressionBombWarning)):
         if not any(f[0] == action and f[2] is category for f in warnings.filters):
             warnings.filterwarnings(action, category=category, module=r"PIL\.")  # type: ignore[arg-type]
