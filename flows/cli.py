@@ -51,13 +51,17 @@ def user_errors() -> tuple[type[BaseException], ...]:
 
 
 USER_ERRORS = {
-    "pipeline.sources.files": ["SourceError"],
+    "flows.server": ["ServerError"],
+    "flows.demo": ["DemoError"],
+    "pipeline.records": ["SourceError"],
     "pipeline.collect": ["SourceIdentityError"],
+    "model.config": ["ConfigError"],
+    "model.corpus": ["CorpusError"],
+    "model.batches": ["BatchError"],
     "model.train": ["TrainError"],
-    "model.image_tokenizer": ["GateFailed"],
+    "model.image_tokenizer": ["GateFailed", "TokenizerError"],
     "model.checkpoint": ["CheckpointError"],
     "duckdb": ["Error"],
-    "flows.demo": ["DemoError"],
 }
 
 
