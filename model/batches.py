@@ -268,7 +268,7 @@ class Batches:
         if not total:
             raise BatchError(
                 f"nothing to train on: of {len(self.corpus.sample_ids)} texts and {len(self.corpus.codes)} "
-                f"pictures none fits a row of {config.row_length} tokens under the task and language weights: "
+                f"pictures none fits a row of {config.row_length} tokens under task and language weights: "
                 "raise row_length or the weights"
             )
         return {kind: share / total for kind, share in shares.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +136,8 @@ class Layer(nn.Module):
     ) -> Tensor:
         """Maps the sorted tokens to sorted tokens; with `keep` (index, counts) only to those that are asked
         for."""
-        slices = zip(self.experts, x.split(self._counts(layout.counts)), strict=True)
+        experts = cast(list[Expert], list(self.experts))
+        slices = zip(experts, x.split(self._counts(layout.counts)), strict=True)
         projected = [e.project(part) for e, part in slices if len(part)]
         q, k, v = (torch.cat(z) if len(z) > 1 else z[0] for z in zip(*projected, strict=True))
         attended = attend(
@@ -147,7 +148,7 @@ class Layer(nn.Module):
             index, counts = keep
             x, attended = Take.apply(x, index), Take.apply(attended, index)
         counts = self._counts(counts)
-        split = zip(self.experts, x.split(counts), attended.split(counts), strict=True)
+        split = zip(experts, x.split(counts), attended.split(counts), strict=True)
         finished = [e.finish(part, a) for e, part, a in split if len(part)]
         return torch.cat(finished) if len(finished) != 1 else finished[0]
 

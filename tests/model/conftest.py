@@ -178,3 +178,9 @@ def run_settings(**changes: object) -> TrainConfig:
         "optimizer": OptimizerConfig(warmup=2),
     }
     return TrainConfig.model_validate(base | changes)
+
+
+@pytest.fixture(scope="session")
+def made_rows(tokenizers: Tokenizers) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The tables that `corpus` is made of."""
+    return rows(tokenizers, 24)

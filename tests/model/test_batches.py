@@ -1,0 +1,130 @@
+"""A batch is a function of seed, step and corpus, and holds what the settings ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.batches import Batch, BatchError, Batches
+from model.config import BatchConfig
+from model.corpus import Corpus, CorpusError
+from model.tokenizers import Tokenizers
+
+
+def make(corpus: Corpus, tokenizers: Tokenizers, seed: int = 0, **changes: object) -> Batches:
+    config = BatchConfig.model_validate({"rows": 4, "row_length": 96} | changes)
+    return Batches(corpus, config, tokenizers.model_config("tiny"), tokenizers.vocabulary, seed)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+
+
+def test_any_step_at_once_equals_all_steps_in_turn(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    walked = make(corpus, tokenizers)
+    batches = [walked.batch(step) for step in range(20)]
+    for step in (19, 3, 11):
+        assert same(make(corpus, tokenizers).batch(step), batches[step])
+    assert not same(make(corpus, tokenizers, seed=1).batch(3), batches[3])
+    assert not same(batches[3], batches[4])
+
+
+def test_the_order_of_the_tables_does_not_matter(corpus: Corpus, tokenizers: Tokenizers, made_rows) -> None:
+    rng = np.random.default_rng(0)
+    shuffled = [table.take(rng.permutation(len(table))) for table in made_rows]
+    assert same(make(Corpus.of(*shuffled), tokenizers).batch(5), make(corpus, tokenizers).batch(5))
+
+
+def test_a_mapped_corpus_gives_the_same_batches(
+    corpus: Corpus, tokenizers: Tokenizers, tmp_path: Path
+) -> None:
+    corpus.save(tmp_path / "cache")
+    corpus.save(tmp_path / "cache")
+    mapped = Corpus.mapped(tmp_path / "cache")
+    assert isinstance(mapped.ids, np.memmap)
+    assert same(make(mapped, tokenizers).batch(5), make(corpus, tokenizers).batch(5))
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_every_picture_is_seen_once_an_epoch(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batches = make(corpus, tokenizers, draw_share=0.0, fill=0.5)
+    seen = [unit.picture for step in range(200) for row in batches.plan(step) for unit in row]
+    counts = Counter(seen)
+    assert set(counts) == set(range(len(corpus.codes)))
+    assert min(counts.values()) > 10
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_shares_and_weights_are_kept(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batches = make(corpus, tokenizers, draw_share=0.4, caption_dropout=0.25, language_weights={"fr": 0.0})
+    units = [unit for step in range(300) for row in batches.plan(step) for unit in row]
+    drawn = [unit for unit in units if unit.kind == "draw"]
+    assert abs(len(drawn) / len(units) - 0.4) < 0.02
+    assert abs(np.mean([not unit.captioned for unit in drawn]) - 0.25) < 0.05
+    texts = Counter(
+        (corpus.langs[corpus.lang[i]], corpus.tasks[corpus.task[i]]) for u in units for i in u.texts
+    )
+    assert set(texts) == {("en", "caption"), ("en", "vqa")}
+    assert all(corpus.tasks[corpus.task[u.texts[0]]] == "caption" for u in drawn)
+
+
+def test_rows_are_well_filled(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batches = make(corpus, tokenizers)
+    filled = np.mean([(batches.batch(step).units >= 0).float().mean() for step in range(50)])
+    assert filled > 0.85
+    planned = sum(1 for step in range(50) for row in batches.plan(step) for _ in row)
+    assert planned > 0.97 * 50 * batches.per_step
+
+
+def test_targets_are_the_next_tokens_of_texts_and_drawn_codes(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batch = make(corpus, tokenizers, draw_share=0.5).batch(0)
+    vocabulary = tokenizers.vocabulary
+    low = vocabulary.size
+    specials = set(vocabulary.specials.values()) - {vocabulary["<eos>"]}
+    wanted = batch.targets[batch.targets >= 0].tolist()
+    assert any(t >= low for t in wanted) and any(t < low for t in wanted)
+    assert not specials & set(wanted)
+    for row in range(4):
+        where = (batch.targets[row] >= 0).nonzero().squeeze(1)
+        assert torch.equal(batch.targets[row, where], batch.ids[row, where + 1])
+        assert torch.equal(batch.units[row, where], batch.units[row, where + 1])
+        assert torch.equal(batch.branches[row, where], batch.branches[row, where + 1])
+
+
+def test_no_token_sees_another_unit_or_branch(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batch = make(corpus, tokenizers).batch(0)
+    mask = batch.tokens().mask
+    assert mask is not None
+    for row in range(4):
+        query, key = mask[row, 0].nonzero().unbind(1)
+        other = query != key
+        query, key = query[other], key[other]
+        assert (batch.units[row, query] == batch.units[row, key]).all()
+        same_path = (batch.branches[row, key] == 0) | (batch.branches[row, key] == batch.branches[row, query])
+        assert same_path.all()
+        assert (key < query).all()
+
+
+def test_samples_in_the_plan_are_those_in_the_batch(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batches = make(corpus, tokenizers)
+    names = batches.sample_ids(7)
+    assert [len(row) for row in names] == [sum(len(u.texts) for u in row) for row in batches.plan(7)]
+    eos = tokenizers.vocabulary["<eos>"]
+    ends = (batches.batch(7).ids == eos).sum(1).tolist()
+    read = [sum(len(u.texts) for u in row if u.kind == "read") for row in batches.plan(7)]
+    assert ends == read
+
+
+def test_too_short_rows_are_an_error_that_says_so(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    with pytest.raises(BatchError, match="row_length"):
+        make(corpus, tokenizers, row_length=16)
+
+
+def test_pictures_without_codes_are_an_error(made_rows) -> None:
+    samples, tokens, images = made_rows
+    with pytest.raises(CorpusError, match="3 samples"):
+        Corpus.of(samples, tokens, images.slice(1))
