@@ -363,11 +363,11 @@ def is_public(address: str) -> bool:
 def _target(url: str, base_url: str | None) -> httpx.URL:
     try:
         target = httpx.URL(url)
-        if base_url and target.is_relative_url:
+        if base_url and not target.scheme:
             target = httpx.URL(base_url).join(target)
     except (httpx.InvalidURL, UnicodeError, ValueError, TypeError) as error:
         raise FetchError("bad_url", str(error)[:200]) from error
-    if target.is_relative_url:
+    if not target.scheme:
         raise FetchError("bad_url", "relative, and there is no base_url")
     return target
 

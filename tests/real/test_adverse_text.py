@@ -1,4 +1,4 @@
-"""The big list of naughty strings goes through cleaning: nothing crashes, nothing is lost without a reason."""
+"""The big list of naughty strings goes through cleaning: no crash, nothing lost without a reason."""
 
 from __future__ import annotations
 
