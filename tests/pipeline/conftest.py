@@ -33,7 +33,13 @@ class Corpus:
         self.db.unregister("incoming")
 
     def sample(self, sample_id: str, image: str | None = None, text: str | None = None, **more: Any) -> str:
-        row = {"sample_id": sample_id, "document_id": sample_id, "source": "s", "task": "caption", "lang": "en"}
+        row = {
+            "sample_id": sample_id,
+            "document_id": sample_id,
+            "source": "s",
+            "task": "caption",
+            "lang": "en",
+        }
         row |= {"image_id": image, "text": text, "held_out": False, **more}
         schema = pa.schema([f for f in TABLES["samples"].schema if f.name in row])
         self.insert("samples", pa.Table.from_pylist([row], schema=schema))
@@ -66,7 +72,9 @@ class Corpus:
         found: Gathered = gather.gather(self.db)
         for table, rows in found.tables.items():
             self.insert(table, rows)
-        self.insert("decisions", found.decisions.append_column("stage", pa.repeat(stage, len(found.decisions))))
+        self.insert(
+            "decisions", found.decisions.append_column("stage", pa.repeat(stage, len(found.decisions)))
+        )
         return {r["sample_id"]: (r["kept"], r["reason"], r["detail"]) for r in found.decisions.to_pylist()}
 
     def groups(self) -> dict[str, str]:
