@@ -77,7 +77,7 @@ def command(function: F) -> F:
         except Exception as error:
             if not isinstance(error, user_errors()) or os.environ.get("MILLRACE_TRACEBACK"):
                 raise
-            Console(stderr=True).print(f"[bold red]error:[/] {_escape(error)}", highlight=False)
+            Console(stderr=True).print(f"[bold red]error:[/] {_escape(error)}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from None
 
     app.command()(guarded)
@@ -97,11 +97,23 @@ def quiet_prefect(home: Path) -> None:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # it shows a traceback for any mistake
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "PREFECT_CLI_PROMPT": "false",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def checked(config: Path, *, store: bool = False) -> None:
+    """Finds mistakes in the configuration before Prefect starts, which takes a while."""
+    from flows.config import read
+    from storage.store import Store
+
+    settings = read(config)
+    if store:
+        Store.open(settings.store.path, create=False)
+    quiet_prefect(Path())
 
 
 def show(value: Any, as_json: bool) -> None:
@@ -170,7 +182,7 @@ def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
     Example: millrace ingest --config millrace.toml
     """
-    quiet_prefect(Path())
+    checked(config)
     with server.api():
         from flows import ingest as flow
 
@@ -190,7 +202,7 @@ def train(
 
     Example: millrace train --snapshot latest
     """
-    quiet_prefect(Path())
+    checked(config, store=True)
     with server.api():
         from flows import train as flow
 
@@ -207,7 +219,7 @@ def evaluate(
 
     Example: millrace evaluate --checkpoint latest --json
     """
-    quiet_prefect(Path())
+    checked(config, store=True)
     with server.api():
         from flows import evaluate as flow
 
@@ -372,7 +384,7 @@ def up(
 
     Example: millrace up --port 4200
     """
-    quiet_prefect(Path())
+    checked(config)
     from flows import up as serving
 
     serving.run(config, port)

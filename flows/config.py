@@ -77,6 +77,7 @@ class EvaluateConfig(Settings):
     max_items: int = Field(500, ge=1, description="Items per task and source, drawn by hash.")
     split: Literal["validation", "test"] = "test"
     pictures: int = Field(16, ge=0, description="Pictures drawn from held-out captions for the report.")
+    attributes: str = Field("", description="Module whose attributes(caption) is scored one by one.")
     guidance: float = Field(2.0, ge=1.0, description="Classifier-free guidance when drawing.")
 
 

@@ -48,11 +48,18 @@ def api() -> Iterator[str]:
         yield url
     finally:
         os.environ.pop("PREFECT_API_URL", None)
+        _send_logs()
         process.terminate()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _send_logs() -> None:
+    """What still waits goes to the server while there is one."""
+    if handlers := sys.modules.get("prefect.logging.handlers"):
+        handlers.APILogHandler().flush()
 
 
 def _start(port: int) -> subprocess.Popen:
