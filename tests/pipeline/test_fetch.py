@@ -342,9 +342,17 @@ def test_no_http_at_all_is_a_connection_error(server: Server):
     assert get(f"http://127.0.0.1:{port}/").error == "connection"
 
 
-def test_plain_http_on_a_tls_port_is_a_connection_error(server: Server):
-    server.says("/", b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    assert get(server.url.replace("http:", "https:") + "/").error == "connection"
+def test_what_is_no_tls_is_a_connection_error():
+    def answer() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert get(f"https://127.0.0.1:{listener.getsockname()[1]}/").error == "connection"
+        thread.join()
 
 
 @pytest.mark.parametrize(
