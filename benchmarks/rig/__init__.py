@@ -1,0 +1,1 @@
+"""What the benchmarks share: the contract of a result, corpora, measured processes, peers' environments."""

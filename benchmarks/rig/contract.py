@@ -1,0 +1,51 @@
+"""What every benchmark is given, and what it gives back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+class BenchmarkError(Exception):
+    """A benchmark could not be run; the message says why and where to look."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How large a run is, how often it is repeated, and the folder that it works in."""
+
+    size: int
+    pairs: int
+    work: Path
+
+    def folder(self, name: str) -> Path:
+        """A folder for one purpose, kept from run to run."""
+        folder = self.work.absolute() / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison. `ratio` above 1 means that we are ahead (or, where the peer is another run of ours, how far)."""
+
+    name: str
+    ours: float
+    peer: float
+    peer_name: str
+    unit: str
+    ratio: float
+    limit: float
+    """The physical or library limit for this work, in the same unit."""
+    quality_ours: float
+    quality_peer: float
+
+    def line(self) -> str:
+        """The result as one line of JSON."""
+        return json.dumps({key: _short(value) for key, value in asdict(self).items()}, ensure_ascii=False)
+
+
+def _short(value: object) -> object:
+    """Four digits are more than any of these measurements has."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,57 @@
+"""Gallery corpora on disk, the demo's configuration over them, and the same corpus with some of it missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from benchmarks.rig.contract import Bench
+from pipeline.gallery import corpus, writer
+
+SEED = 0
+READ = corpus.SOURCES["folder"] + corpus.SOURCES["tars"]
+"""Share of the gallery's pictures that are read: those behind URLs need a server, and time the network."""
+HELD_OUT = 0.05
+FITTED_CHEAPLY = """
+[tokens.image]
+steps = 10
+least_psnr = 0.0
+least_usage = 0.0
+"""
+"""Fitting is not what is measured here: a few steps, and no gate. Codes are applied as ever."""
+
+
+def gallery(bench: Bench, pictures: int, seed: int = SEED) -> writer.Written:
+    """A gallery of which an ingest reads `pictures`, held-out ones among them; written once and used again."""
+    held_out = max(2, round(pictures * HELD_OUT))
+    size = max(1, round((pictures - held_out) / READ))
+    path = bench.folder("corpora") / f"gallery-v{corpus.VERSION}-{seed}-{size}-{held_out}"
+    return writer.write(path, seed, size, held_out)
+
+
+def configure(folder: Path, data: Path) -> Path:
+    """Writes the demo's configuration without the URL source, over `data`, with its store in `folder`."""
+    template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
+    text = template.substitute(base_url="", seconds="1")
+    text = "\n\n".join(block for block in text.split("\n\n") if '"sources.url_list"' not in block)
+    text = text.replace('"data/', f'"{data.absolute().as_posix()}/')
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "millrace.toml"
+    config.write_text(text + FITTED_CHEAPLY, encoding="utf-8")
+    return config
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def link(source: Path, target: Path) -> Path:
+    """The same tree as hard links: no bytes are copied, and to a source they are files as any."""
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
+    return target
