@@ -40,7 +40,7 @@ class Bar:
 
 
 def colours(names: Sequence[str], special: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A class for each name, in the order given: the first ones get colours of their own, the others share one."""
+    """A class for each name: the first ones get colours of their own, the others share one."""
     found = dict(special or {})
     free = [name for name in dict.fromkeys(names) if name not in found]
     return {**found, **{name: f"c{i}" if i < COLOURS else "rest" for i, name in enumerate(free)}}
@@ -85,7 +85,11 @@ def stacked(bars: Sequence[Bar], summary: str, *, share: bool = False, label_wid
 
 
 def lines(
-    series: Mapping[str, Sequence[tuple[float, float]]], summary: str, *, unit: str = "step", width: float = FULL
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    summary: str,
+    *,
+    unit: str = "step",
+    width: float = FULL,
 ) -> Markup:
     """A line for each name over a common x axis; y starts at zero unless values are negative."""
     points = [point for line in series.values() for point in line]
@@ -112,9 +116,11 @@ def lines(
 def _line(name: str, colour: str, places: Sequence[tuple[str, str]]) -> Markup:
     if len(places) == 1:
         return Markup('<circle class="point {}" cx="{}" cy="{}" r="4"><title>{}</title></circle>').format(
-            colour, *places[0], name)
+            colour, *places[0], name
+        )
     return Markup('<polyline class="{}" points="{}"><title>{}</title></polyline>').format(
-        colour, " ".join(map(",".join, places)), name)
+        colour, " ".join(map(",".join, places)), name
+    )
 
 
 @dataclass(frozen=True)
@@ -231,4 +237,5 @@ def _text(x: float, y: float, words: str, anchor: str, kind: str, most: int = 60
 
 def _svg(parts: Sequence[Markup], height: float, summary: str, width: float = FULL) -> Markup:
     return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        "full" if width == FULL else "half", _n(width), _n(height), summary, Markup("\n").join(parts))
+        "full" if width == FULL else "half", _n(width), _n(height), summary, Markup("\n").join(parts)
+    )

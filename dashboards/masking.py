@@ -1,4 +1,4 @@
-"""What a report may show of a text: contact details are masked everywhere, and some rows are not shown at all."""
+"""What a report may show of a text: contact details are masked, and some rows are not shown at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shown(text: str | None, longest: int = LONGEST) -> str | None:
 
 
 def shown_path(path: str | None, longest: int = 120) -> str | None:
-    """An origin as the report shows it: names of files may hold addresses, and are full of digits that are no number."""
+    """An origin as the report shows it: a file name may hold an address; its digits are no number."""
     if path is None:
         return None
     found = EMAIL.sub("[e-mail masked]", CONTROL.sub("\N{REPLACEMENT CHARACTER}", unquote(path)))

@@ -1,8 +1,8 @@
 """One self-contained HTML file about the newest snapshot and checkpoint of a store.
 
-It asks nothing of a network: style, charts and pictures are inside, and its own policy forbids the rest. Captions come
-from strangers, so the template escapes every value, and contact details are masked. It tells of the tables as they are
-now, so what was taken down is gone from the next report. Equal tables give an equal file.
+It asks nothing of a network: style, charts and pictures are inside, and its own policy forbids the rest.
+Captions come from strangers, so the template escapes every value, and contact details are masked. It tells of
+the tables as they are now, so what was taken down is gone from the next report. Equal tables, equal file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write(store: Store, path: Path, *, checkpoint: str | None = None, truth: Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(page, encoding="utf-8", newline="\n")
-    os.replace(scratch, path)
+    scratch.replace(path)
     return path
 
 

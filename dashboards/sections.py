@@ -1,4 +1,4 @@
-"""What each section of the report shows, as plain values: asked of the store, masked, and ready for the template."""
+"""What each section of the report shows: asked of the store, masked, and ready for the template."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def funnel(db: Db) -> Row:
         check["segments"] = [Segment(name, colours[name], rows) for name, rows in named]
     bars = [Bar(c["source"] or "(none)", c["segments"], f"{c['came_in']:,}") for c in checks[:MOST_BARS]]
     whole = {name: sum(c[name] for c in checks) for name in ("came_in", "kept", "dropped")}
-    summary = f"Of {whole['came_in']:,} rows that came in, {whole['kept']:,} were kept and {whole['dropped']:,} dropped."
+    summary = "Of {came_in:,} rows that came in, {kept:,} were kept and {dropped:,} dropped.".format(**whole)
     return {
         "rows": checks,
         "total": {**whole, "adds_up": all(c["adds_up"] for c in checks)},
@@ -78,9 +78,11 @@ def _by(rows: Sequence[Row], outer: str, inner: str, summary: str) -> Row:
         cuts = [Segment(row[inner], colours[row[inner]], row["rows"]) for row in own]
         bars.append(Bar(name, cuts, f"{sum(row['rows'] for row in own):,}"))
     return {
-        "rows": rows, "inner": inner_names, "chart": charts.stacked(bars, summary),
+        "rows": rows,
+        "inner": inner_names,
+        "chart": charts.stacked(bars, summary),
         "legend": legend(colours) if rows else [],
-    }  # fmt: skip
+    }
 
 
 def languages(db: Db, snapshot: str | None) -> Row:
@@ -89,11 +91,18 @@ def languages(db: Db, snapshot: str | None) -> Row:
     found = _by(rows, "lang", "task", "Rows of each language, by task; the table has the figures.")
     matrix: dict[str, Row] = {}
     for row in rows:
-        line = matrix.setdefault(row["lang"], {"lang": row["lang"], "tasks": {}, "rows": 0, "characters": 0.0})
+        line = matrix.setdefault(
+            row["lang"], {"lang": row["lang"], "tasks": {}, "rows": 0, "characters": 0.0}
+        )
         line["tasks"][row["task"]] = row["rows"]
         line["rows"] += row["rows"]
         line["characters"] += row["rows"] * (row["characters"] or 0)
-    return {**found, "tasks": found["inner"], "matrix": list(matrix.values()), "splits": ask(db, "splits", snapshot=snapshot)}
+    return {
+        **found,
+        "tasks": found["inner"],
+        "matrix": list(matrix.values()),
+        "splits": ask(db, "splits", snapshot=snapshot),
+    }
 
 
 def licences(db: Db, snapshot: str | None) -> Row:
@@ -173,23 +182,38 @@ def training(db: Db, run: str | None) -> Row:
         if row["value"] is not None:
             points.append((row["step"], row["value"]))
     losses = [name for name in series if "loss" in name]
-    others = [[name] for name in sorted(series.keys() - set(losses), key=lambda name: ("/ s" not in name, name))]
+    others = [
+        [name] for name in sorted(series.keys() - set(losses), key=lambda name: ("/ s" not in name, name))
+    ]
     drawn = [_curves({name: series[name] for name in names}) for names in [losses, *others] if names]
-    return {"run": run, "rows": [_ends(name, points, broken[name]) for name, points in series.items()], "charts": drawn}
+    return {
+        "run": run,
+        "rows": [_ends(name, points, broken[name]) for name, points in series.items()],
+        "charts": drawn,
+    }
 
 
 def _ends(name: str, points: list[tuple[float, float]], broken: int) -> Row:
     values = [value for _, value in points] or [float("nan")]
     return {
-        "name": name, "first": values[0], "lowest": min(values), "highest": max(values), "last": values[-1],
-        "step": points[-1][0] if points else None, "not_finite": broken,
-    }  # fmt: skip
+        "name": name,
+        "first": values[0],
+        "lowest": min(values),
+        "highest": max(values),
+        "last": values[-1],
+        "step": points[-1][0] if points else None,
+        "not_finite": broken,
+    }
 
 
 def _curves(series: dict[str, list[tuple[float, float]]]) -> Row:
     loss = any("loss" in name for name in series)
     title = "Loss by modality" if loss else " ".join(series)
-    ends = [f"{name} from {charts.figure(p[0][1])} to {charts.figure(p[-1][1])}" for name, p in series.items() if p]
+    ends = [
+        f"{name} from {charts.figure(p[0][1])} to {charts.figure(p[-1][1])}"
+        for name, p in series.items()
+        if p
+    ]
     summary = f"{title} by step: {'; '.join(ends)}."
     return {
         "title": title,
@@ -206,7 +230,7 @@ def _words(name: str) -> str:
 def scores(db: Db, checkpoint: str | None) -> Row:
     """The newest evaluation of a checkpoint; each score beside the baseline's of the same task and subset.
 
-    A baseline is a metric named "baseline_<metric>".
+    A metric that begins with BASELINE is the baseline's score.
     """
     rows = ask(db, "scores", checkpoint=checkpoint) if checkpoint else []
     baselines = {
@@ -218,7 +242,9 @@ def scores(db: Db, checkpoint: str | None) -> Row:
             row["baseline"] = baselines.get((row["task"], row["subset"], row["metric"]), {})
             tasks.setdefault(row["task"], {"task": row["task"], "rows": []})["rows"].append(row)
     for task in tasks.values():
-        task["chart"] = _interval_chart(task["task"], task["rows"])
+        main = [row for row in task["rows"] if row["metric"] == "exact" or row["subset"] == "all"]
+        task["chart"] = _interval_chart(task["task"], main)
+        task["tables"] = [(False, main), (True, [row for row in task["rows"] if row not in main])]
         task["compared"] = any(row["baseline"] for row in task["rows"])
     return {
         "tasks": list(tasks.values()),
@@ -226,7 +252,8 @@ def scores(db: Db, checkpoint: str | None) -> Row:
     }
 
 
-BASELINE = "baseline_"
+BASELINE = "nearest_pixels_"
+"""What the evaluation puts before the metrics of its baseline, the nearest training picture by pixels."""
 
 
 def _is_baseline(row: Row) -> bool:
@@ -241,11 +268,17 @@ def is_share(row: Row) -> bool:
 def _interval_chart(task: str, rows: Sequence[Row]) -> Markup:
     drawn = [
         Interval(
-            f"{_words(row['metric'])} · {row['subset']}", row["value"], row["low"], row["high"],
-            row["baseline"].get("value"), row["baseline"].get("low"), row["baseline"].get("high"),
+            f"{_words(row['metric'])} · {row['subset']}",
+            row["value"],
+            row["low"],
+            row["high"],
+            row["baseline"].get("value"),
+            row["baseline"].get("low"),
+            row["baseline"].get("high"),
         )
-        for row in rows if is_share(row)
-    ]  # fmt: skip
+        for row in rows
+        if is_share(row)
+    ]
     said = "; ".join(f"{one.label} {charts.percent(one.value)}" for one in drawn[:8])
     return charts.intervals(drawn[:MOST_BARS], f"Scores of {task} with their confidence intervals: {said}.")
 

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """Kinds of defect that the same decisions find, and those decisions: "<stage> <reason>" matches a pattern."""
+    """Kinds of defect, and the decisions that find them: those whose "<stage> <reason>" matches a pattern."""
 
     name: str
     kinds: tuple[str, ...]
@@ -60,9 +60,9 @@ def decision(row: Row) -> str:
 def score(store: Store, truth: Path) -> list[Row]:
     """A row per planted kind: {kind, family, expect, planted, found, precision, recall}, counted in pictures.
 
-    `found` counts planted pictures that were treated as they should be, recall is their share. Decisions do not
-    say which kind they suspect, so precision is that of the family: of all that it took, the share that was planted.
-    Of a copy and its original exactly one must go. A kind that should stay has no precision. Nothing planted: None.
+    `found` counts planted pictures that were treated as they should be, recall is their share. Decisions do
+    not say which kind they suspect, so precision is that of the family: of all that it took, the share that
+    was planted. Of a copy and its original exactly one must go. A kind that should stay has no precision.
     """
     with store.connect() as db:
         rows = ask(db, "planted_rows", truth=str(truth))
@@ -77,7 +77,8 @@ def tally(rows: Sequence[Row]) -> list[Row]:
         if row["picture"] not in by_picture:
             kinds[row["kind"]].append(row["picture"])
         by_picture[row["picture"]].append(row)
-    lines, replaced = [], set()
+    lines: list[Row] = []
+    replaced: set[str] = set()
     for family in FAMILIES:
         right = {
             kind: _right(family, kind, kinds[kind], by_picture, replaced)
@@ -122,7 +123,7 @@ def _stays(row: Row) -> bool:
 def _right(
     family: Family, kind: str, pictures: Sequence[str], rows: dict[str, list[Row]], replaced: set[str]
 ) -> int:
-    """Pictures of the kind that were treated as they should be; adds to `replaced` the originals that gave way."""
+    """Pictures of the kind that were treated rightly; `replaced` gets the originals that gave way."""
     found = 0
     for name in pictures:
         first = rows[name][0]

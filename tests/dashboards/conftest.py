@@ -1,4 +1,4 @@
-"""A small store filled by hand: two sources, four pictures, a group of near-copies, hostile texts, a run and its scores."""
+"""A small store filled by hand: sources, near-copies, hostile texts, a run and its scores."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.gallery import truth
+from pipeline.gallery.corpus import EXPECT
 from storage.store import Store
 
 BEGAN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-HOSTILE = """<script>alert("caption")</script>"><img src=x onerror='alert(1)'>"""
+HOSTILE = (
+    """<script>document.title='taken over'</script>\"><img src=x onerror=\"document.title='taken over'\">"""
+)
 SECRET = "jane.doe@example.com"
 RUN, CHECKPOINT, EVALUATION, SNAPSHOT = "run-1", "0123456789abcdef", "evaluation-1", "snapshot-1"
 
@@ -64,9 +69,14 @@ def sample(source: str, origin: str, image: bytes | None, text: str | None, **mo
 
 def decided(row: dict, stage: str = "collect", reason: str | None = None, detail: str | None = None) -> dict:
     return {
-        "sample_id": row["sample_id"], "source": row["source"], "stage": stage, "kept": reason is None,
-        "reason": reason, "detail": detail, "policy": "by hand",
-    }  # fmt: skip
+        "sample_id": row["sample_id"],
+        "source": row["source"],
+        "stage": stage,
+        "kept": reason is None,
+        "reason": reason,
+        "detail": detail,
+        "policy": "by hand",
+    }
 
 
 RED, PALE_RED, BLUE, GREEN = (drawing(colour) for colour in ("red", "#ff1010", "blue", "green"))
@@ -82,7 +92,7 @@ def rows() -> tuple[list[dict], list[dict]]:
         sample("folder", "g000003.png", BLUE, HOSTILE, author=HOSTILE, licence=HOSTILE),
         sample("folder", "g000004.png", None, "cut off"),
         sample("folder", "g000005.png", GREEN, f"a green square, write to {SECRET} or +1 212-555-0123"),
-        sample("folder", "g000006.png", LARGE, "very large"),
+        sample("folder", "g000006.png", LARGE, "sehr groß", lang="de"),
         sample("tars", "g000007.png", BLUE, "blue", prompt="Which colour?", task="vqa", lang="en"),
         sample("tars", "g000008.png", GREEN, f"ask {SECRET}", task="caption"),
         sample("heldout", "h000001.png", GREEN, "a green square", held_out=True),
@@ -102,11 +112,19 @@ def picture_rows() -> list[dict]:
     sides = {RED: 40, PALE_RED: 40, BLUE: 40, GREEN: 40, LARGE: 900}
     return [
         {
-            "image_id": digest(image), "image": image, "width": side, "height": side, "format": "png", "frames": 1,
-            "original_format": "PNG", "original_width": side, "original_height": side, "original_bytes": len(image),
+            "image_id": digest(image),
+            "image": image,
+            "width": side,
+            "height": side,
+            "format": "png",
+            "frames": 1,
+            "original_format": "PNG",
+            "original_width": side,
+            "original_height": side,
+            "original_bytes": len(image),
         }
         for image, side in sides.items()
-    ]  # fmt: skip
+    ]
 
 
 def fill(store: Store) -> Store:
@@ -115,10 +133,11 @@ def fill(store: Store) -> Store:
     append(store, "images", picture_rows())
     append(store, "decisions", decisions)
     append(
-        store, "groups",
+        store,
+        "groups",
         [{"image_id": digest(image), "group_id": digest(RED)} for image in (RED, PALE_RED)]
         + [{"image_id": digest(image), "group_id": digest(image)} for image in (BLUE, GREEN, LARGE)],
-    )  # fmt: skip
+    )
     append(store, "samples", samples)
     kept = [samples[i] for i in (0, 1, 3, 6, 7, 8)]
     split = {samples[i]["sample_id"]: "train" for i in (0, 1, 3, 6)} | {samples[7]["sample_id"]: "test"}
@@ -130,13 +149,21 @@ def fill(store: Store) -> Store:
     )
     append(store, "splits", [{"sample_id": i, "cluster_id": i, "split": s} for i, s in split.items()])
     append(
-        store, "snapshots",
-        [{
-            "snapshot": SNAPSHOT, "content_hash": digest("content"), "versions": json.dumps({"samples": 0}),
-            "text_tokenizer": "text-1", "image_tokenizer": "image-1", "rows": len(kept), "licences": "{}",
-            "at": BEGAN + timedelta(minutes=1),
-        }],
-    )  # fmt: skip
+        store,
+        "snapshots",
+        [
+            {
+                "snapshot": SNAPSHOT,
+                "content_hash": digest("content"),
+                "versions": json.dumps({"samples": 0}),
+                "text_tokenizer": "text-1",
+                "image_tokenizer": "image-1",
+                "rows": len(kept),
+                "licences": "{}",
+                "at": BEGAN + timedelta(minutes=1),
+            }
+        ],
+    )
     model(store, samples)
     return store
 
@@ -160,16 +187,19 @@ def model(store: Store, samples: list[dict]) -> None:
         ],
     )
     append(
-        store, "metrics",
+        store,
+        "metrics",
         [
             {"run_id": RUN, "step": step, "name": name, "value": value, "at": at}
             for step in range(1, 1001)
             for name, value in (
-                ("loss_text", 5 / step), ("loss_image", 7 / step**0.5), ("tokens_per_second", 900.0 + step % 7),
+                ("loss_text", 5 / step),
+                ("loss_image", 7 / step**0.5),
+                ("tokens_per_second", 900.0 + step % 7),
                 ("gradient_norm", float("nan") if step == 500 else 1.0),
             )
         ],
-    )  # fmt: skip
+    )
     append(
         store,
         "batch_plan",
@@ -183,12 +213,29 @@ def model(store: Store, samples: list[dict]) -> None:
         ],
     )
     append(
-        store, "checkpoints",
+        store,
+        "checkpoints",
         [
-            {"checkpoint_id": "older", "run_id": RUN, "step": 500, "snapshot": SNAPSHOT, "path": "x", "parameters": 9, "at": at},
-            {"checkpoint_id": CHECKPOINT, "run_id": RUN, "step": 1000, "snapshot": SNAPSHOT, "path": "y", "parameters": 2_700_000, "at": at + timedelta(minutes=3)},
+            {
+                "checkpoint_id": "older",
+                "run_id": RUN,
+                "step": 500,
+                "snapshot": SNAPSHOT,
+                "path": "x",
+                "parameters": 9,
+                "at": at,
+            },
+            {
+                "checkpoint_id": CHECKPOINT,
+                "run_id": RUN,
+                "step": 1000,
+                "snapshot": SNAPSHOT,
+                "path": "y",
+                "parameters": 2_700_000,
+                "at": at + timedelta(minutes=3),
+            },
         ],
-    )  # fmt: skip
+    )
     same = {
         "evaluation_id": EVALUATION,
         "checkpoint_id": CHECKPOINT,
@@ -196,22 +243,58 @@ def model(store: Store, samples: list[dict]) -> None:
         "at": at + timedelta(minutes=4),
     }
     scores = (
-        ("caption", "exact", "all", 0.75, 0.7, 0.8), ("caption", "baseline_exact", "all", 0.15, 0.1, 0.2),
-        ("caption", "exact", "unseen", 0.5, 0.4, 0.6), ("caption", "perplexity", "all", 3.25, 3.0, 3.5),
-    )  # fmt: skip
+        ("caption", "exact", "all", 0.75, 0.7, 0.8),
+        ("caption", "nearest_pixels_exact", "all", 0.15, 0.1, 0.2),
+        ("caption", "exact", "unseen", 0.5, 0.4, 0.6),
+        ("caption", "colour", "de", 0.9, 0.85, 0.95),
+        ("caption", "perplexity", "all", 3.25, 3.0, 3.5),
+    )
     append(
-        store, "evaluations",
-        [{**same, "task": t, "metric": m, "subset": s, "value": v, "low": low, "high": high, "n": 400} for t, m, s, v, low, high in scores],
-    )  # fmt: skip
-    append(
-        store, "answers",
+        store,
+        "evaluations",
         [
-            {"evaluation_id": EVALUATION, "sample_id": samples[0]["sample_id"], "task": "caption", "expected": "a red square", "output": "a red square", "correct": True},
-            {"evaluation_id": EVALUATION, "sample_id": samples[3]["sample_id"], "task": "caption", "expected": HOSTILE, "output": f"a blue <b>square</b> {HOSTILE}", "correct": False},
-            {"evaluation_id": EVALUATION, "sample_id": samples[7]["sample_id"], "task": "vqa", "expected": "blue", "output": "red", "correct": False},
-            {"evaluation_id": EVALUATION, "sample_id": "0" * 32, "task": "vqa", "expected": "of a forgotten row", "output": "gone", "correct": False},
+            {**same, "task": t, "metric": m, "subset": s, "value": v, "low": low, "high": high, "n": 400}
+            for t, m, s, v, low, high in scores
         ],
-    )  # fmt: skip
+    )
+    append(
+        store,
+        "answers",
+        [
+            {
+                "evaluation_id": EVALUATION,
+                "sample_id": samples[0]["sample_id"],
+                "task": "caption",
+                "expected": "a red square",
+                "output": "a red square",
+                "correct": True,
+            },
+            {
+                "evaluation_id": EVALUATION,
+                "sample_id": samples[3]["sample_id"],
+                "task": "caption",
+                "expected": HOSTILE,
+                "output": f"a blue <b>square</b> {HOSTILE}",
+                "correct": False,
+            },
+            {
+                "evaluation_id": EVALUATION,
+                "sample_id": samples[7]["sample_id"],
+                "task": "vqa",
+                "expected": "blue",
+                "output": "red",
+                "correct": False,
+            },
+            {
+                "evaluation_id": EVALUATION,
+                "sample_id": "0" * 32,
+                "task": "vqa",
+                "expected": "of a forgotten row",
+                "output": "gone",
+                "correct": False,
+            },
+        ],
+    )
     folder = store.folder("reports") / EVALUATION
     folder.mkdir(parents=True)
     (folder / "0.png").write_bytes(drawing("purple", 32))
@@ -227,6 +310,44 @@ def model(store: Store, samples: list[dict]) -> None:
     (folder / "pictures.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
+def planted() -> pa.Table:
+    """What was planted in the rows above."""
+    kinds = {
+        "g000001": ("clean", None),
+        "g000002": ("brightened_copy", "g000001"),
+        "g000003": ("clean", None),
+        "g000004": ("truncated", None),
+        "g000005": ("email", None),
+        "g000006": ("boilerplate", None),
+        "g000008": ("phone", None),
+        "h000001": ("clean", None),
+        "g000999": ("too_small", None),
+    }
+    rows = [
+        {
+            "picture": name,
+            "position": 0,
+            "source": "folder",
+            "file": f"{name}.png",
+            "kind": kind,
+            "of": of,
+            "expect": EXPECT[kind],
+            "lang": "en",
+            "task": "caption",
+            "secret": SECRET if kind in ("email", "phone") else None,
+        }
+        for name, (kind, of) in kinds.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=truth.SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def truth_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("truth") / "truth.parquet"
+    pq.write_table(planted(), path)
+    return path
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "empty")
@@ -235,3 +356,13 @@ def empty(tmp_path: Path) -> Store:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return fill(Store.open(tmp_path_factory.mktemp("filled") / "store"))
+
+
+@pytest.fixture
+def collected(empty: Store) -> Store:
+    """Rows that came in and were judged, before any snapshot."""
+    samples, decisions = rows()
+    append(empty, "images", picture_rows())
+    append(empty, "decisions", decisions)
+    append(empty, "samples", samples)
+    return empty

@@ -1,0 +1,100 @@
+"""Every question can be asked of an empty store and of a filled one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dashboards import ask as asking
+from dashboards.ask import ask
+from storage.store import Store
+
+ONE_ROW = {"newest", "totals", "duplicate_totals"}
+"""Queries that answer with one row even about nothing."""
+
+
+@pytest.fixture
+def values(truth_file: Path) -> dict:
+    return {
+        "snapshot": "snapshot-1",
+        "checkpoint": "0123456789abcdef",
+        "evaluation": "evaluation-1",
+        "run": "run-1",
+        "truth": str(truth_file),
+        "ids": ["0" * 64],
+        "n": 5,
+    }
+
+
+def test_there_are_questions() -> None:
+    assert {"newest", "sum_check", "kept_pictures", "scores", "lineage"} <= set(asking.names())
+
+
+def test_an_unknown_question_names_the_known_ones() -> None:
+    with pytest.raises(asking.UnknownQuery, match=r"no query 'nonsense'.*newest"):
+        asking.text("nonsense")
+
+
+@pytest.mark.parametrize("name", asking.names())
+def test_a_query_begins_with_its_one_question(name: str) -> None:
+    assert asking.text(name).startswith("-- ")
+    assert "?" in asking.question(name)
+    assert ";" not in asking.text(name)
+
+
+@pytest.mark.parametrize("name", asking.names())
+@pytest.mark.parametrize("snapshot", ["snapshot-1", None])
+def test_an_empty_store_answers(name: str, snapshot: str | None, empty: Store, values: dict) -> None:
+    with empty.connect() as db:
+        rows = ask(db, name, **{**values, "snapshot": snapshot})
+    if name == "planted_rows":  # as many as were planted, none of which came in
+        assert rows and not any(row["came_in"] for row in rows)
+    else:
+        assert len(rows) == (1 if name in ONE_ROW else 0)
+
+
+@pytest.mark.parametrize("name", asking.names())
+def test_a_filled_store_answers_the_same_on_any_number_of_threads(
+    name: str, filled: Store, values: dict
+) -> None:
+    answers = []
+    for threads in (1, 4):
+        with filled.connect(threads=threads) as db:
+            values["ids"] = [row[0] for row in db.execute("SELECT image_id FROM images").fetchall()]
+            answers.append(ask(db, name, **values))
+    assert answers[0]
+    assert answers[0] == answers[1]
+
+
+def test_what_came_in_is_what_was_kept_and_dropped(filled: Store) -> None:
+    with filled.connect() as db:
+        checks = {row["source"]: row for row in ask(db, "sum_check")}
+        fates = ask(db, "fates_by_source")
+    assert (checks["folder"]["came_in"], checks["folder"]["kept"], checks["folder"]["dropped"]) == (7, 4, 3)
+    assert all(row["adds_up"] for row in checks.values())
+    assert sum(row["rows"] for row in fates) == sum(row["came_in"] for row in checks.values()) == 10
+
+
+def test_without_a_snapshot_the_kept_rows_are_shown(filled: Store) -> None:
+    with filled.connect() as db:
+        pinned = ask(db, "splits", snapshot="snapshot-1")
+        kept = ask(db, "splits", snapshot=None)
+    assert sum(row["rows"] for row in pinned) == 6
+    assert sum(row["rows"] for row in kept) == 7  # the held-out row is kept, and in no snapshot
+
+
+def test_a_curve_is_thinned_and_says_how_many_points_were_not_finite(filled: Store) -> None:
+    with filled.connect() as db:
+        rows = ask(db, "training_curves", run="run-1")
+    norms = [row for row in rows if row["name"] == "gradient_norm"]
+    assert 200 <= len(norms) <= 240
+    assert sum(row["not_finite"] for row in norms) == 1
+    assert all(row["value"] == 1.0 for row in norms)
+
+
+def test_lineage_counts_the_rows_in_the_batches_until_the_checkpoint(filled: Store) -> None:
+    with filled.connect() as db:
+        rows = ask(db, "rows_trained_on", checkpoint="0123456789abcdef")
+    assert sum(row["rows"] for row in rows) == 4
+    assert {row["licence"]: row["seen"] for row in rows}["CC0-1.0"] == 2
