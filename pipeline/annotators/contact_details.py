@@ -15,9 +15,13 @@ SUSPECT = r"(?i)[@＠]|\bat\b.*\bdot\b|[(\[{]\s*at\s*[)\]}]|[\p{Nd}](?:[^\p{L}\p
 """Only texts with an at sign or six digits in near succession are looked at closely."""
 
 _EMAIL = re.compile(
-    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?[@＠]\s?(?:[\w](?:[\w-]{0,61}[\w])?\s?[.。．]\s?){1,8}[^\W\d_]{2,24}(?!\w)"
+    # name@mail.example.com, with full-width signs too
+    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?[@＠]\s?(?:\w(?:[\w-]{0,61}\w)?\s?[.。．]\s?){1,8}[^\W\d_]{2,24}(?!\w)"
+    # name (at) example (dot) com
     r"|(?<![\w.+-])[\w.+-]{1,64}\s*[(\[{]\s*at\s*[)\]}]\s*[\w-]+(?:\s*(?:[(\[{]\s*dot\s*[)\]}]|\.)\s*[\w-]+)+"
-    r"|(?<![\w.+-])[\w.+-]{2,64}\s+at\s+[\w-]{2,}\s+dot\s+[a-z]{2,}\b",
+    # name at example dot com
+    r"|(?<![\w.+-])[\w.+-]{2,64}\s+at\s+[\w-]{2,}\s+dot\s+"
+    r"(?:com|org|net|edu|gov|info|io|de|fr|uk|cn|es|it|eu|ch|nl|pl)\b",
     re.IGNORECASE,
 )
 _CUE = (

@@ -84,5 +84,5 @@ def thumbnail(grids: np.ndarray) -> np.ndarray:
 
 def is_flat(thumbnails: np.ndarray) -> np.ndarray:
     """bool [n] of uint8 [n, 16, 16, 3]."""
-    cells = thumbnails.reshape(len(thumbnails), -1, 3).astype(np.int16)
-    return (cells.max(1) - cells.min(1) < FLAT).all(1) if len(cells) else np.zeros(0, bool)
+    cells = thumbnails.reshape(len(thumbnails), SIDE * SIDE, 3).astype(np.int16)
+    return (cells.max(1) - cells.min(1) < FLAT).all(1)
