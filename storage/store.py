@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -22,7 +23,7 @@ from deltalake import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
 from storage import commits, views
-from storage.errors import PartConflict, StoreError, translated
+from storage.errors import PartConflict, StoreError, StoreNotFound, translated
 from storage.lock import FileLock, lock
 from storage.log import Log
 from storage.meta import Meta
@@ -57,6 +58,8 @@ class Store:
             StoreCorrupt: its metadata file cannot be read.
         """
         folder = Path(path).expanduser().absolute()
+        if "%" in str(folder):  # delta-rs takes %20 in a path for a space
+            raise StoreNotFound(f"{folder} has a percent sign in its path: name a folder without one")
         return cls(folder, Meta.open(folder, create=create))
 
     # Folders, locks, declared tables
@@ -162,7 +165,10 @@ class Store:
             if (table, pinned) not in self._files:
                 if len(self._files) > CACHED_LISTS:
                     self._files.clear()
-                self._files[table, pinned] = sorted(self._delta(table, pinned, newest).file_uris())
+                self._files[table, pinned] = sorted(
+                    str(self._folder(table) / unquote(uri.rsplit("/", 1)[-1]))
+                    for uri in self._delta(table, pinned, newest).file_uris()
+                )
             return self._files[table, pinned]
 
     def _folder(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,13 @@ def sql_type(kind: pa.DataType) -> str:
 def scan(files: Sequence[str], *, union: bool = False, filename: bool = False) -> str:
     """A table function over Parquet files."""
     options = (", union_by_name = true" if union else "") + (", filename = true" if filename else "")
-    return f"read_parquet([{', '.join(map(literal, files))}]{options})"
+    listed = ", ".join(literal(exactly(file)) for file in files)
+    return f"read_parquet([{listed}]{options})"
+
+
+def exactly(file: str) -> str:
+    """A pattern that matches only this path: DuckDB takes *, ? and [ for wildcards."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", file)
 
 
 def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:

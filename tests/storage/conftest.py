@@ -34,8 +34,8 @@ def rows() -> Callable[..., dict[str, pa.Table]]:
     """Makes a collected part: samples, their pictures, and the decision that let them in."""
 
     def make(
-        ids: Sequence[str], *, text: str = "a caption", pictures: Sequence[str] | None = None, source: str = "s",
-        licence: str | None = "CC0-1.0", kept: bool = True,
+        ids: Sequence[str], *, text: str = "a caption", pictures: Sequence[str] | None = None,
+        source: str = "s", licence: str | None = "CC0-1.0", kept: bool = True,
     ) -> dict[str, pa.Table]:  # fmt: skip
         drawn = [picture(name) for name in (pictures or ids)]
         n = len(ids)
@@ -73,7 +73,9 @@ def rows() -> Callable[..., dict[str, pa.Table]]:
 def ingest(store: Store, rows) -> Callable[..., None]:
     """Stages and commits one part, with splits and tokens for what was kept, ready for a snapshot."""
 
-    def run(key: str, ids: Sequence[str], *, into: Store | None = None, split: str = "train", **more) -> None:
+    def run(
+        key: str, ids: Sequence[str], *, into: Store | None = None, split: str = "train", **more: object
+    ) -> None:
         target = into or store
         tables = rows(ids, **more)
         parts.stage(target, key, tables)

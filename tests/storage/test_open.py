@@ -35,6 +35,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_percent_sign_in_the_path_is_refused(tmp_path):
+    with pytest.raises(StoreNotFound, match="percent sign"):
+        Store.open(tmp_path / "st%20re")
+
+
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "store").write_text("")
     with pytest.raises(StoreNotFound):
@@ -99,7 +104,7 @@ def test_a_damaged_log_is_an_error_and_never_fewer_rows(store, damage, commit):
         lambda: fresh.connect(),
         lambda: fresh.append("samples", pa.table({"sample_id": ["c"]}), parts=["r"]),
     ):
-        with pytest.raises(StoreCorrupt, match="samples.*millrace restore") as error:
+        with pytest.raises(StoreCorrupt, match=r"samples.*millrace restore") as error:
             use()
         assert one_line(error)
     assert fresh.read("splits").num_rows == 1

@@ -169,7 +169,7 @@ def second(store: Store, rows) -> list[list[str]]:
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("stop", range(9))
 def test_interrupted_at_any_write_and_committed_again(tmp_path, monkeypatch, rows, stop, moment):
-    """Stopped before or after the n-th commit to any table: the next try ends where an undisturbed one does."""
+    """Stopped before or after the n-th commit: the next try ends where an undisturbed one does."""
     calm = Store.open(tmp_path / "calm")
     for steps in (scenario, second):
         for batch in steps(calm, rows):

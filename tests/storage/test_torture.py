@@ -25,7 +25,7 @@ store = Store.open(path)
 for n in range(commits):
     rows = pa.table({"sample_id": [f"{name}-{n}-{i}" for i in range(10)], "text": [name] * 10})
     assert store.append("samples", rows, parts=[f"{name}-{n}"])
-    store.append("splits", pa.table({"sample_id": [f"{name}-{n}-{i}" for i in range(10)]}), parts=[f"{name}-{n}"])
+    store.append("splits", rows.select(["sample_id"]), parts=[f"{name}-{n}"])
     store.delete("splits", [f"{name}-{n}-0"])
 """
 
@@ -51,9 +51,10 @@ from storage.store import Store
 def part(n):
     ids = [f"{n:03}-{i}" for i in range(20)]
     drawn = [hashlib.sha256(str((n + i) // 3).encode()) for i in range(20)]  # neighbours share pictures
+    images = [one.hexdigest() for one in drawn]
     return {
-        "samples": pa.table({"sample_id": ids, "source": ["s"] * 20, "image_id": [d.hexdigest() for d in drawn]}),
-        "images": pa.table({"image_id": [d.hexdigest() for d in drawn], "image": [d.digest() * 50 for d in drawn]}),
+        "samples": pa.table({"sample_id": ids, "source": ["s"] * 20, "image_id": images}),
+        "images": pa.table({"image_id": images, "image": [one.digest() * 50 for one in drawn]}),
         "decisions": pa.table(
             {"sample_id": ids, "source": ["s"] * 20, "stage": ["collect"] * 20, "kept": [True] * 20}
         ),
