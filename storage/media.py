@@ -61,6 +61,8 @@ EXTENSIONS = frozenset(_ENDINGS.split())
 LOSSY = frozenset({"JPEG", "MPO", "AVIF", "JPEG2000"})
 MAX_SCANS = 100
 """Progressive scans a JPEG may have; real ones have about ten, each costs a pass over the whole picture."""
+MAX_PASSES = 16
+"""Passes over a picture of `max_pixels`; smaller ones may have more scans."""
 MAX_FRAMES = 10_000
 """Frames are counted this far."""
 MAX_PROFILE = 4 << 20
@@ -196,8 +198,9 @@ def _open(raw: bytes, limits: Limits) -> Image.Image:
         raise MediaError("too_many_pixels", f"{width} x {height}, over {limits.max_pixels} pixels")
     if min(width, height) < limits.min_side:
         raise MediaError("too_small", f"{width} x {height}, under {limits.min_side} pixels")
-    if picture.format in ("JPEG", "MPO") and (scans := raw.count(b"\xff\xda")) > MAX_SCANS:
-        raise MediaError("decode_error", f"{scans} progressive scans, over {MAX_SCANS}")
+    scans = raw.count(b"\xff\xda") if picture.format in ("JPEG", "MPO") else 0
+    if scans > MAX_SCANS or scans * width * height > MAX_PASSES * limits.max_pixels:
+        raise MediaError("decode_error", f"{scans} progressive scans of {width} x {height} pixels")
     return picture
 
 

@@ -8,8 +8,6 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from storage import media
@@ -392,34 +390,3 @@ def test_pixels_of_a_square_of_that_size_are_unchanged():
     assert np.array_equal(
         media.pixels(normalise(encoded(picture, "PNG"), TINY).image, 32), np.asarray(picture)
     )
-
-
-# --- garbage
-
-VALID = [encoded(photo(20, 17), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO")]
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    raw=st.sampled_from(VALID),
-    edits=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=12),
-    keep=st.floats(0, 1),
-)
-def test_damaged_files_are_taken_or_refused_and_never_crash(raw: bytes, edits, keep: float):
-    damaged = bytearray(raw[: max(1, int(len(raw) * keep))] if keep < 0.5 else raw)
-    for at, value in edits:
-        damaged[at % len(damaged)] = value
-    try:
-        picture = normalise(bytes(damaged), Limits(min_side=1, max_side=64, max_pixels=1_000_000))
-    except MediaError as error:
-        assert error.reason
-    else:
-        assert max(picture.width, picture.height) <= 64
-        assert len(picture.image_id) == 64
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=300))
-def test_random_bytes_are_refused(raw: bytes):
-    with pytest.raises(MediaError):
-        normalise(raw, TINY)
