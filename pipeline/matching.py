@@ -27,12 +27,12 @@ CLIPPED = (4, 251)
 def hamming_pairs(
     hashes: np.ndarray, first_new: int, radius: int, cap: int = 512, chunk: int = 1 << 21
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields chunks of pairs (i, j), j < i, i ≥ first_new, whose hashes differ in at most `radius` bits, each once.
+    """Yields chunks of pairs (i, j), j < i, i ≥ first_new, whose hashes differ in at most `radius` bits.
 
-    `hashes` is int64 [n]. With 4 bands, two hashes within the radius agree in some band up to radius // 4 bits:
-    looking up each band with that many bits flipped finds every pair. Where over `cap` hashes share a band, each is
-    held against the `cap` nearest in the order of (hash, position) only: equal hashes stay connected through
-    neighbours, and the work stays linear.
+    `hashes` is int64 [n]; each pair comes once. With 4 bands, two hashes within the radius agree in some band
+    up to radius // 4 bits: looking up each band with that many bits flipped finds every pair. Where over
+    `cap` hashes share a band, each is held against the `cap` nearest in the order of (hash, position) only:
+    equal hashes stay connected through neighbours, and the work stays linear.
     """
     words = hashes.astype(np.int64).view(np.uint64)
     n, flips = len(words), radius // BANDS
@@ -80,7 +80,7 @@ def _masks(flips: int) -> list[int]:
 def _expand(
     new: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of each new position with those at order[low:high], in chunks of about `chunk` pairs, j < i only."""
+    """Pairs of each new position with those at order[low:high], j < i only, in chunks of about `chunk`."""
     counts = np.maximum(high - low, 0)
     ends = np.cumsum(counts)
     start = 0
@@ -105,8 +105,8 @@ def same_picture(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Error of the worst cells, in levels of 255, after the gain and shift that best bring `a` to `b`: [n].
 
-    The worst count, not the mean: another colour on a small object changes few cells, but those by much. Cells are
-    pooled two by two, within which re-encoding and resizing cancel out.
+    The worst count, not the mean: another colour on a small object changes few cells, but those by much.
+    Cells are pooled two by two, within which re-encoding and resizing cancel out.
     """
     x, y = (side.reshape(len(side), -1).astype(np.float32) for side in (a, b))
     low, high = CLIPPED

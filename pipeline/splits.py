@@ -1,8 +1,8 @@
-"""Sticky splits: what belongs together (near-copies of a picture, rows of a document) is never on two sides.
+"""Sticky splits: what belongs together (near-copies of a picture, rows of a document) is on one side.
 
-A new cluster's split is drawn by the hash of its first member and the seed; held-out sources are always `test`.
-Rows that join an existing cluster share its split. When a row joins clusters of different splits, held-out wins:
-test over validation over train. No row ever changes its split, so a training row never becomes a test row.
+A new cluster's split is drawn by the hash of its first member and the seed; held-out sources are `test`.
+Rows that join an existing cluster share its split. When a row joins clusters of different splits, held-out
+wins: test over validation over train. No row ever changes its split: no training row becomes a test row.
 """
 
 from __future__ import annotations
@@ -35,16 +35,15 @@ class Splits(BaseModel):
 
 
 def assign(db: duckdb.DuckDBPyConnection, candidates: str, settings: Splits) -> pa.Table:
-    """sample_id, cluster_id, split of the rows of the relation `candidates(sample_id)`, none of which has a split yet."""
-    db.execute(_JOINED.format(candidates=candidates))
-    edges = db.sql("SELECT node, bond FROM numbered").to_arrow_table()
-    node, bond = (edges[name].to_numpy().astype(np.int64) for name in ("node", "bond"))
-    count = int(max(node.max(), bond.max())) + 1 if len(node) else 0
-    db.register(
-        "components", pa.table({"node": np.arange(count), "component": components(count, node, bond)})
-    )
+    """sample_id, cluster_id, split of the rows of the relation `candidates`; none of them has a split yet."""
+    bonds = {"fresh": _bonds("fresh"), "placed": _bonds("placed")}
+    edges = db.sql(_EDGES.format(candidates=candidates, **bonds)).to_arrow_table()
+    node, bond = (edges[name].to_numpy() for name in ("node", "bond"))
+    names, places = np.unique(np.concatenate([node, bond]), return_inverse=True)
+    labels = components(len(names), *np.split(places, 2))
+    db.register("components", pa.table({"node": names, "component": labels}))
     bounds = {"test": settings.test, "validation": settings.test + settings.validation}
-    return db.sql(_DRAWN.format(seed=settings.seed, **bounds)).to_arrow_table()
+    return db.sql(_DRAWN.format(seed=settings.seed, candidates=candidates, **bounds)).to_arrow_table()
 
 
 def assign_all(store: Store, settings: Splits) -> int:
@@ -63,47 +62,60 @@ def assign_all(store: Store, settings: Splits) -> int:
     return rows.num_rows
 
 
-_JOINED = """
-CREATE OR REPLACE TEMP TABLE bonds AS
-WITH fresh AS (SELECT s.sample_id, s.image_id, s.document_id, s.source FROM samples s SEMI JOIN {candidates} USING (sample_id)),
-placed AS (SELECT s.sample_id, s.image_id, s.document_id, s.source, p.cluster_id FROM samples s JOIN splits p USING (sample_id)),
-every AS (
-    SELECT 'r' || sample_id AS node, image_id, document_id, source, NULL AS cluster_id FROM fresh
-    UNION ALL SELECT 'c' || cluster_id, image_id, document_id, source, cluster_id FROM placed),
-held_by AS (
-    SELECT node, 'g' || coalesce(g.group_id, e.image_id) AS bond, cluster_id FROM every e LEFT JOIN groups g USING (image_id)
-    WHERE e.image_id IS NOT NULL
-    UNION ALL SELECT node, 'd' || source || chr(31) || document_id, cluster_id FROM every WHERE document_id IS NOT NULL
-    UNION ALL SELECT node, node, NULL FROM every WHERE cluster_id IS NULL)
-SELECT DISTINCT node, bond FROM held_by h
-WHERE cluster_id IS NULL OR bond IN (SELECT bond FROM held_by WHERE cluster_id IS NULL);
-CREATE OR REPLACE TEMP TABLE nodes AS
-SELECT name, row_number() OVER (ORDER BY name) - 1 AS node FROM (SELECT node AS name FROM bonds UNION SELECT bond FROM bonds);
-CREATE OR REPLACE TEMP TABLE numbered AS
-SELECT a.node, b.node AS bond FROM bonds JOIN nodes a ON a.name = bonds.node JOIN nodes b ON b.name = bonds.bond;
-"""
-"""Rows and existing clusters (nodes), tied by picture groups and documents (bonds). Of the rows placed before, only
-those that share a bond with a new row matter: a cluster is closed, so it counts as one node."""
+def _bonds(rows: str) -> str:
+    """SQL of (node, bond): what each node of a relation (node, image_id, document_id, source) hangs on."""
+    picture, document = (
+        _number("'g'", "coalesce(group_id, image_id)"),
+        _number("'d'", "source", "document_id"),
+    )
+    return (
+        f"SELECT node, {picture} AS bond FROM {rows} LEFT JOIN groups USING (image_id) "
+        f"WHERE image_id IS NOT NULL UNION ALL "
+        f"SELECT node, {document} FROM {rows} WHERE document_id IS NOT NULL"
+    )
 
-_DRAWN = """
+
+def _number(*words: str) -> str:
+    """SQL of a 64-bit number for some words: of ten million, two collide with a chance of 3 in a million."""
+    return f"md5_number_lower(concat_ws(chr(31), {', '.join(words)}))"
+
+
+_ROW, _CLUSTER = _number("'r'", "sample_id"), _number("'c'", "cluster_id")
+
+_EDGES = f"""
+WITH fresh AS (
+    SELECT {_ROW} AS node, image_id, document_id, source
+    FROM samples SEMI JOIN {{candidates}} USING (sample_id)),
+placed AS (
+    SELECT {_CLUSTER} AS node, image_id, document_id, source FROM samples JOIN splits USING (sample_id)),
+fresh_bonds AS ({{fresh}}),
+placed_bonds AS ({{placed}})
+SELECT node, node AS bond FROM fresh UNION ALL
+SELECT node, bond FROM fresh_bonds UNION ALL
+SELECT DISTINCT node, bond FROM placed_bonds SEMI JOIN fresh_bonds USING (bond)
+"""
+"""New rows and standing clusters, tied to their picture groups and documents. Of the rows placed before only
+those matter that share a bond with a new one: a cluster is closed, so it counts as one node."""
+
+_DRAWN = f"""
 WITH members AS (
-    SELECT component, substr(name, 2) AS sample_id FROM nodes JOIN components USING (node) WHERE name LIKE 'r%'),
+    SELECT component, sample_id, coalesce(held_out, false) AS held_out
+    FROM samples SEMI JOIN {{candidates}} USING (sample_id) JOIN components ON node = {_ROW}),
 standing AS (
     SELECT component, min_by(cluster_id, (rank, cluster_id)) AS cluster_id, min(rank) AS rank FROM (
-        SELECT component, cluster_id,
-               min(CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END) AS rank
-        FROM nodes JOIN components USING (node) JOIN splits ON name = 'c' || cluster_id
-        WHERE name LIKE 'c%' GROUP BY ALL)
-    GROUP BY component),
+        SELECT cluster_id, min(CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END) AS rank
+        FROM splits GROUP BY cluster_id)
+    JOIN components ON node = {_CLUSTER} GROUP BY component),
 clusters AS (
     SELECT component, coalesce(any_value(standing.cluster_id), min(m.sample_id)) AS cluster_id,
-           any_value(rank) AS rank, bool_or(coalesce(held_out, false)) AS held
-    FROM members m JOIN samples s USING (sample_id) LEFT JOIN standing USING (component) GROUP BY component),
+           any_value(rank) AS rank, bool_or(held_out) AS held
+    FROM members m LEFT JOIN standing USING (component) GROUP BY component),
 drawn AS (
-    SELECT *, md5_number_lower(cluster_id || chr(31) || '{seed}') / 18446744073709551616.0 AS u FROM clusters)
+    SELECT *, md5_number_lower(cluster_id || chr(31) || '{{seed}}') / 18446744073709551616.0 AS u
+    FROM clusters)
 SELECT sample_id, cluster_id,
-       CASE WHEN held OR rank = 0 OR (rank IS NULL AND u < {test}) THEN 'test'
-            WHEN rank = 1 OR (rank IS NULL AND u < {validation}) THEN 'validation'
+       CASE WHEN held OR rank = 0 OR (rank IS NULL AND u < {{test}}) THEN 'test'
+            WHEN rank = 1 OR (rank IS NULL AND u < {{validation}}) THEN 'validation'
             ELSE 'train' END AS split
 FROM members JOIN drawn USING (component) ORDER BY sample_id
 """

@@ -16,7 +16,8 @@ SUSPECT = r"(?i)[@＠]|\bat\b.*\bdot\b|[(\[{]\s*at\s*[)\]}]|[\p{Nd}](?:[^\p{L}\p
 
 _EMAIL = re.compile(
     # name@mail.example.com, with full-width signs too
-    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?[@＠]\s?(?:\w(?:[\w-]{0,61}\w)?\s?[.。．]\s?){1,8}[^\W\d_]{2,24}(?!\w)"
+    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?[@＠]\s?"
+    r"(?:\w(?:[\w-]{0,61}\w)?\s?[.。．]\s?){1,8}[^\W\d_]{2,24}(?!\w)"
     # name (at) example (dot) com
     r"|(?<![\w.+-])[\w.+-]{1,64}\s*[(\[{]\s*at\s*[)\]}]\s*[\w-]+(?:\s*(?:[(\[{]\s*dot\s*[)\]}]|\.)\s*[\w-]+)+"
     # name at example dot com
@@ -25,8 +26,9 @@ _EMAIL = re.compile(
     re.IGNORECASE,
 )
 _CUE = (
-    r"(?<!\w)(?:(?:tele|t[ée]l[ée])(?:ph|f)[oó]\w{1,6}|tel|t[ée]l|phones?|ph(?=[.:])|call(?: us)?|mobile|mobil|cell|fax"
-    r"|whatsapp|sms|hotline|appelez|handy|anruf\w*|rufen sie|ll[áa]m\w{1,5}|телефон\w{0,3}|тел)(?!\w)"
+    r"(?<!\w)(?:(?:tele|t[ée]l[ée])(?:ph|f)[oó]\w{1,6}|tel|t[ée]l|phones?|ph(?=[.:])|call(?: us)?"
+    r"|mobile|mobil|cell|fax|whatsapp|sms|hotline|appelez|handy|anruf\w*|rufen sie"
+    r"|ll[áa]m\w{1,5}|телефон\w{0,3}|тел)(?!\w)"
     r"|电话|電話|手机|手機|热线|致电|拨打"
 )
 _DIGITS = r"\+?\(?\d(?:[\s().\-/–]{0,3}\d){5,14}"

@@ -1,4 +1,4 @@
-"""What a picture looks like in few bytes: hashes to find near-copies by, a thumbnail to tell them from look-alikes."""
+"""What a picture looks like in few bytes: hashes to find near-copies, a thumbnail to tell off look-alikes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PerceptualHash(Annotator):
 
 def shrink(image: Any) -> np.ndarray:
     """A stored picture, stretched to uint8 [32, 32, 3]."""
-    picture = Image.open(io.BytesIO(image), formats=("PNG", "JPEG"))
+    picture: Image.Image = Image.open(io.BytesIO(image), formats=("PNG", "JPEG"))
     picture.draft("RGB", (2 * GRID, 2 * GRID))
     if picture.mode != "RGB":
         picture = picture.convert("RGB")

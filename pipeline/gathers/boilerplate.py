@@ -13,18 +13,20 @@ from pipeline.step import Gather, Gathered
 ENDING = r"(\.(jpe?g|png|gif|webp|bmp|tiff?|svg))"
 FAMILIES = (
     # what a camera or a program called the file
-    r"(img|dsc|dscn|dscf|pxl|image|photo|picture|pic|screenshot|screen shot|untitled|file|scan|bild|foto|imagen?|图片|照片)"
+    r"(img|dsc|dscn|dscf|pxl|image|photo|picture|pic|screenshot|screen shot|untitled|file|scan|bild|foto"
+    r"|imagen?|图片|照片)"
     r"[ _\-]*[\d_\-]*( ?\(\d+\))?" + ENDING + "?",
     r"[\w\-]+" + ENDING,
     # what stands where a description should
-    r"(thumbnail|logo|icon|banner|avatar|spacer|null|none|n/a|caption|description|alt text|placeholder|ohne titel|sans titre)",
-    r"(no|default|placeholder|sample|add an?|insert) (image|photo|picture|caption|description|title|text|alt text)"
+    r"(thumbnail|logo|icon|banner|avatar|spacer|null|none|n/a|caption|description|alt text|placeholder)",
+    r"ohne titel|sans titre|sin título",
+    r"(no|default|placeholder|sample|insert) (image|photo|picture|caption|description|title|text|alt text)"
     r"( here| provided| available| found| text)*",
     r"(this )?(image|photo|picture) (may contain|contains|might contain)\b.*",
     r"(image|photo|picture) (coming soon|not available|unavailable|not found)",
     # what a site says
     r"(stock|royalty[- ]free|free stock) (photo|image|picture|illustration|vector|footage)s?\b.*",
-    r"(click|tap)( here)?( on)?( the)?( image| picture| photo)? (to|for) (enlarge|zoom|view|a larger|full|open)\b.*",
+    r"(click|tap)( here)?( on)?( the)?( image| photo)? (to|for) (enlarge|zoom|view|a larger|full)\b.*",
     r"((copyright|©|\(c\)).{0,60}|.{0,60}\ball rights reserved)",
 )
 """What a caption as a whole may look like when nobody wrote it, folded to lower case."""
@@ -53,8 +55,8 @@ class Boilerplate(Gather):
             [self.task],
         )
         db.execute(
-            "CREATE OR REPLACE TEMP TABLE worn AS SELECT says, count(DISTINCT picture) AS pictures FROM captioned "
-            "GROUP BY says HAVING pictures >= "
+            "CREATE OR REPLACE TEMP TABLE worn AS SELECT says, count(DISTINCT picture) AS pictures "
+            "FROM captioned GROUP BY says HAVING pictures >= "
             "greatest(?, ? * (SELECT count(DISTINCT picture) FROM captioned))",
             [self.pictures, self.share],
         )

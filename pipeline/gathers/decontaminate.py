@@ -12,21 +12,16 @@ from pipeline.step import Gather, Gathered
 
 
 class Decontaminate(Gather):
-    """Drops a training row whose picture is, or is a near-copy of, a held-out one, or whose text is a held-out text.
+    """Drops a training row whose picture is a held-out one or a near-copy, or whose text is a held-out text.
 
     Texts are compared among rows without a picture only: that two pictures share a caption is no leak.
     """
 
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("groups",)
-    min_characters: int = Field(
-        8, ge=1, description="Shorter texts (with their prompt) are nobody's in particular."
-    )
+    min_characters: int = Field(8, ge=1, description="Shorter texts, prompt included, are nobody's own.")
 
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
-        return Gathered(decisions(db, self._drops(db)))
-
-    def _drops(self, db: duckdb.DuckDBPyConnection) -> str:
         key = f"concat_ws(chr(31), coalesce({folded('prompt')}, ''), {folded('text')})"
         db.execute(
             "CREATE OR REPLACE TEMP TABLE guarded_pictures AS "
@@ -34,16 +29,21 @@ class Decontaminate(Gather):
             "LEFT JOIN groups g USING (image_id) WHERE s.held_out AND s.image_id IS NOT NULL GROUP BY 1"
         )
         db.execute(
-            f"CREATE OR REPLACE TEMP TABLE guarded_texts AS SELECT md5_number({key}) AS says, min(sample_id) AS held "
-            f"FROM samples WHERE held_out AND image_id IS NULL AND text IS NOT NULL "
-            f"AND length({key}) >= {self.min_characters} GROUP BY 1"
+            f"CREATE OR REPLACE TEMP TABLE guarded_texts AS SELECT md5_number({key}) AS says, "
+            "min(sample_id) AS held FROM samples WHERE held_out AND image_id IS NULL AND text IS NOT NULL "
+            f"AND length({key}) > {self.min_characters} GROUP BY 1"
         )
-        return (
-            "SELECT sample_id, 'contaminated' AS reason, min(held) AS detail FROM ("
-            "SELECT s.sample_id, held FROM samples s LEFT JOIN groups g USING (image_id) "
-            "JOIN guarded_pictures ON picture = coalesce(g.group_id, s.image_id) WHERE NOT coalesce(s.held_out, false) "
-            "UNION ALL "
-            f"SELECT s.sample_id, held FROM samples s JOIN guarded_texts ON says = md5_number({key}) "
-            "WHERE NOT coalesce(s.held_out, false) AND s.image_id IS NULL AND s.text IS NOT NULL"
-            ") JOIN candidates USING (sample_id) GROUP BY 1"
+        judged = (
+            "(SELECT sample_id, image_id, prompt, text FROM samples SEMI JOIN candidates USING (sample_id) "
+            "WHERE NOT coalesce(held_out, false)) s"
+        )
+        return Gathered(
+            decisions(
+                db,
+                "SELECT sample_id, 'contaminated' AS reason, min(held) AS detail FROM ("
+                f"SELECT sample_id, held FROM {judged} LEFT JOIN groups g USING (image_id) "
+                "JOIN guarded_pictures ON picture = coalesce(g.group_id, s.image_id) UNION ALL "
+                f"SELECT sample_id, held FROM {judged} JOIN guarded_texts ON says = md5_number({key}) "
+                "WHERE image_id IS NULL AND text IS NOT NULL) GROUP BY 1",
+            )
         )

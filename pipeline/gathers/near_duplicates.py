@@ -1,7 +1,8 @@
-"""The same picture again: re-encoded, resized or brightened, in this corpus or in anything ingested before."""
+"""The same picture again: re-encoded, resized or brightened, in this corpus or anything ingested before."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import duckdb
@@ -13,44 +14,40 @@ from pipeline.asking import decisions, folded
 from pipeline.matching import SIDE, components, hamming_pairs, same_picture
 from pipeline.step import Gather, Gathered
 
+PAIRS = 1 << 16
+"""Look-alikes whose thumbnails are held at once: at most 100 MB."""
+
 
 class NearDuplicates(Gather):
-    """Groups near-copies of pictures, and drops rows whose picture group, prompt, language and text all agree.
+    """Groups near-copies of pictures, drops rows whose picture group, prompt, language and text all agree.
 
-    A picture once grouped stays in its group, and a row once kept stays kept. Of new rows that agree the one with the
-    largest original stays. Held-out rows and training rows are held apart: `decontaminate` judges between them.
+    A picture once grouped stays in its group, and a row once kept stays kept. Of new rows that agree the one
+    with the largest original stays. Held-out and training rows are apart: `decontaminate` judges those.
     """
 
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("perceptual_hash",)
     writes: ClassVar[tuple[str, ...]] = ("groups",)
     radius: int = Field(7, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
-    tolerance: float = Field(
-        16.0, ge=0, le=255, description="Most colour error of the worst cells, in levels."
-    )
-    neighbours: int = Field(
-        512, ge=2, description="Most look-alikes that a picture is compared with, per band."
-    )
+    tolerance: float = Field(16.0, ge=0, le=255, description="Most error of the worst cells, in levels.")
+    neighbours: int = Field(512, ge=2, description="Most look-alikes held against a picture, per band.")
 
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
-        old = _number(db)
-        groups = self._group(db, old)
+        groups = self._group(db)
         db.register("fresh_groups", groups)
         return Gathered(decisions(db, _drops(db)), {"groups": groups})
 
-    def _group(self, db: duckdb.DuckDBPyConnection, old: int) -> pa.Table:
-        """Rows of `groups` for the new pictures."""
+    def _group(self, db: duckdb.DuckDBPyConnection) -> pa.Table:
+        """Rows of `groups` for the pictures that have none."""
+        old = _number(db)
         hashes, others, flat = _columns(db, "SELECT hash, other_hash, flat FROM pictures ORDER BY n")
         solid = np.flatnonzero(~flat.astype(bool))
         first_new = int(np.searchsorted(solid, old))
         found = [np.empty((2, 0), np.int64)]
-        for words in (hashes, others):
-            for pair in hamming_pairs(words[solid], first_new, self.radius, self.neighbours):
-                i, j = solid[pair[0]], solid[pair[1]]
-                true = _verify(db, i, j, self.tolerance)
-                found.append(np.stack([i[true], j[true]]))
-        i, j = np.concatenate(found, axis=1)
-        leader = _leaders(len(hashes), old, i, j)
+        for pairs in _batches([hashes[solid], others[solid]], first_new, self.radius, self.neighbours):
+            pairs = solid[pairs]
+            found.append(pairs[:, _agree(db, pairs, self.tolerance)])
+        leader = _leaders(len(hashes), old, *np.concatenate(found, axis=1))
         db.register("leaders", pa.table({"n": np.arange(old, len(hashes)), "leader": leader[old:]}))
         return db.sql(
             "SELECT p.image_id, coalesce(first.group_id, first.image_id) AS group_id FROM leaders "
@@ -58,24 +55,11 @@ class NearDuplicates(Gather):
         ).to_arrow_table()
 
 
-def _leaders(n: int, old: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """The position whose group each picture joins: int64 [n].
-
-    A direct match with an old picture decides, the first of several; only new pictures without one are chained.
-    """
-    direct = np.full(n, n)
-    np.minimum.at(direct, i[j < old], j[j < old])
-    among_new = j >= old
-    chained = components(n, i[among_new], j[among_new])
-    reached = np.full(n, n)  # an old group that some member of the chain matches
-    np.minimum.at(reached, chained, direct)
-    via = np.where(reached[chained] < n, reached[chained], chained)
-    return np.where(direct < n, direct, via)
-
-
 def _number(db: duckdb.DuckDBPyConnection) -> int:
-    """Makes `pictures(n, image_id, hash, other_hash, flat, group_id)`, grouped ones first, held-out ones leading; returns how
-    many are grouped already."""
+    """Makes `pictures(n, image_id, hash, other_hash, flat, group_id)`, returns how many are grouped.
+
+    Those come first; among them, as among the others, held-out pictures lead.
+    """
     db.execute(
         "CREATE OR REPLACE TEMP TABLE pictures AS "
         "SELECT row_number() OVER (ORDER BY g.group_id IS NULL, h.image_id IS NULL, p.image_id) - 1 AS n, "
@@ -88,40 +72,93 @@ def _number(db: duckdb.DuckDBPyConnection) -> int:
     return int(grouped)
 
 
-def _verify(db: duckdb.DuckDBPyConnection, i: np.ndarray, j: np.ndarray, tolerance: float) -> np.ndarray:
-    """Which pairs of positions have thumbnails that agree: bool [n]."""
-    wanted = np.unique(np.concatenate([i, j]))
+def _batches(hashes: list[np.ndarray], first_new: int, radius: int, neighbours: int) -> Iterator[np.ndarray]:
+    """Look-alikes by any of the hashes, as arrays of positions [2, about PAIRS]."""
+    waiting: list[np.ndarray] = []
+    for words in hashes:
+        for pair in hamming_pairs(words, first_new, radius, neighbours):
+            pairs = np.stack(pair)
+            waiting += [pairs[:, at : at + PAIRS] for at in range(0, pairs.shape[1], PAIRS)]
+            while waiting and sum(block.shape[1] for block in waiting) >= PAIRS:
+                yield waiting.pop()
+    if waiting:
+        yield np.concatenate(waiting, axis=1)
+
+
+def _agree(db: duckdb.DuckDBPyConnection, pairs: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which pairs of positions [2, m] have thumbnails that agree: bool [m]."""
+    wanted = np.unique(pairs)
     db.register("wanted", pa.table({"n": wanted}))
-    found = db.sql(
-        "SELECT thumbnail FROM wanted JOIN pictures USING (n) JOIN perceptual_hash USING (image_id) ORDER BY n"
-    ).to_arrow_table()["thumbnail"]
-    data = b"".join(value for chunk in found.chunks for value in chunk.to_pylist())
-    thumbnails = np.frombuffer(data, np.uint8).reshape(-1, SIDE, SIDE, 3)
-    a, b = np.searchsorted(wanted, i), np.searchsorted(wanted, j)
-    step = 1 << 14
-    blocks = [
-        same_picture(thumbnails[a[at : at + step]], thumbnails[b[at : at + step]], tolerance)
-        for at in range(0, len(a), step)
-    ]
-    return np.concatenate(blocks) if blocks else np.empty(0, bool)
+    [found] = (
+        db.sql(
+            "SELECT thumbnail FROM wanted JOIN pictures USING (n) JOIN perceptual_hash USING (image_id) "
+            "ORDER BY n"
+        )
+        .to_arrow_table()
+        .columns
+    )
+    thumbnails = np.concatenate(
+        [np.frombuffer(b"".join(chunk.to_pylist()), np.uint8) for chunk in found.chunks]
+    ).reshape(-1, SIDE, SIDE, 3)
+    a, b = np.searchsorted(wanted, pairs)
+    step = 1 << 12
+    return np.concatenate(
+        [
+            same_picture(thumbnails[a[at : at + step]], thumbnails[b[at : at + step]], tolerance)
+            for at in range(0, len(a), step)
+        ]
+    )
+
+
+def _leaders(n: int, old: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """The position whose group each picture joins: int64 [n].
+
+    A direct match with an old picture decides, the first of several; new pictures without one are chained.
+    """
+    direct = np.full(n, n)
+    np.minimum.at(direct, i[j < old], j[j < old])
+    among_new = j >= old
+    chained = components(n, i[among_new], j[among_new])
+    reached = np.full(n, n)  # an old group that some member of the chain matches
+    np.minimum.at(reached, chained, direct)
+    via = np.where(reached[chained] < n, reached[chained], chained)
+    return np.where(direct < n, direct, via)
 
 
 def _drops(db: duckdb.DuckDBPyConnection) -> str:
-    """SQL of (sample_id, reason, detail) of the candidates that say what another row says."""
+    """SQL of (sample_id, reason, detail) of the candidates that say what another row says.
+
+    Of the rows kept before, only those of the candidates' picture groups are looked at.
+    """
     db.execute(
-        "CREATE OR REPLACE TEMP TABLE said AS SELECT s.sample_id, s.image_id, stays, s.label IS NOT NULL AS labelled, "
-        "md5_number(concat_ws(chr(31), held_out, coalesce(g.group_id, s.image_id, ''), "
-        f"coalesce({folded('prompt')}, chr(30)), coalesce(lang, ''), coalesce(task, ''), "
-        f"coalesce({folded('text')}, chr(30) || coalesce(label, '')))) AS says FROM samples s "
-        "JOIN (SELECT sample_id, false AS stays FROM candidates UNION ALL SELECT sample_id, true FROM incumbents) c "
-        "USING (sample_id) "
-        "LEFT JOIN (SELECT image_id, group_id FROM groups UNION ALL SELECT image_id, group_id FROM fresh_groups) g "
-        "USING (image_id) WHERE s.image_id IS NOT NULL OR s.text IS NOT NULL"
+        "CREATE OR REPLACE TEMP TABLE asked AS "
+        "SELECT sample_id, stays, coalesce(g.group_id, s.image_id) AS picture FROM samples s JOIN ("
+        "SELECT sample_id, false AS stays FROM candidates UNION ALL SELECT sample_id, true FROM incumbents"
+        ") USING (sample_id) LEFT JOIN ("
+        "SELECT image_id, group_id FROM groups UNION ALL SELECT image_id, group_id FROM fresh_groups"
+        ") g USING (image_id)"
+    )
+    key = ", ".join(
+        [
+            "held_out",
+            "coalesce(picture, '')",
+            f"coalesce({folded('prompt')}, chr(30))",
+            "coalesce(lang, '')",
+            "coalesce(task, '')",
+            f"coalesce({folded('text')}, chr(30) || coalesce(label, ''))",
+        ]
+    )
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE said AS "
+        "SELECT sample_id, image_id, stays, label IS NOT NULL AS labelled, "
+        f"md5_number(concat_ws(chr(31), {key})) AS says FROM samples JOIN asked USING (sample_id) "
+        "WHERE (image_id IS NOT NULL OR text IS NOT NULL) AND (NOT stays OR coalesce(picture, '') IN "
+        "(SELECT coalesce(picture, '') FROM asked WHERE NOT stays))"
     )
     return (
         "SELECT sample_id, 'duplicate' AS reason, best AS detail FROM ("
-        "SELECT said.sample_id, stays, first_value(said.sample_id) OVER (PARTITION BY says ORDER BY stays DESC, labelled DESC, "
-        "coalesce(original_width::BIGINT * original_height, 0) DESC, said.sample_id) AS best "
+        "SELECT sample_id, stays, first_value(sample_id) OVER (PARTITION BY says ORDER BY stays DESC, "
+        "labelled DESC, coalesce(original_width::BIGINT * original_height, 0) DESC, sample_id) AS best "
         "FROM said LEFT JOIN images USING (image_id) "
         "WHERE says IN (SELECT says FROM said GROUP BY says HAVING count(*) > 1)"
         ") WHERE sample_id <> best AND NOT stays"

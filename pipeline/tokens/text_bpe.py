@@ -95,8 +95,8 @@ class TextBPE:
     def encode_batch(self, texts: pa.Array | pa.ChunkedArray) -> pa.ListArray:
         """Ids of n texts: list<int32> [n]; empty where null.
 
-        Each distinct text is encoded once. No token crosses a single space, so text with no other space is cut there,
-        and each distinct word is encoded once, whatever text and batch it comes in.
+        Each distinct text is encoded once. No token crosses a single space, so text with no other space is
+        cut there, and each distinct word is encoded once, whatever text and batch it comes in.
         """
         if isinstance(texts, pa.ChunkedArray):
             texts = texts.combine_chunks()

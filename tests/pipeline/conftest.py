@@ -59,7 +59,7 @@ class Corpus:
         return image_id
 
     def run(self, gather: Gather) -> dict[str, tuple[bool, str | None, str | None]]:
-        """One round: sample_id to (kept, reason, detail) of what was undecided; the tables are appended to."""
+        """One round: sample_id to (kept, reason, detail) of what was undecided; tables are appended to."""
         stage = gather.name()
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE candidates AS SELECT sample_id FROM samples "

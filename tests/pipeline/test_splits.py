@@ -16,7 +16,8 @@ from storage.tables import TABLES
 def split(corpus, chosen: Splits = Splits(validation=0.25, test=0.25)) -> dict[str, tuple[str, str]]:
     """Assigns what has no split yet; sample_id to (cluster, split) of those rows."""
     corpus.db.execute(
-        "CREATE OR REPLACE TEMP TABLE fresh AS SELECT sample_id FROM samples ANTI JOIN splits USING (sample_id)"
+        "CREATE OR REPLACE TEMP TABLE fresh AS "
+        "SELECT sample_id FROM samples ANTI JOIN splits USING (sample_id)"
     )
     rows = assign(corpus.db, "fresh", chosen)
     corpus.insert("splits", rows)
