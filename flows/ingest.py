@@ -124,8 +124,12 @@ def decide(site: Site) -> int:
     jobs = stage.plan_filter(store, policy)
     function = partial(stage.work_filter, filters=config.filter_steps, policy=policy)
     made = mill(site, "filter", jobs, function)
+    policies = []
     for gather in config.gather_steps:
         policy = stage.gather_policy(gather, policy)
+        stage.renew(store, gather, policy)
+        policies.append(policy)
+    for gather, policy in zip(config.gather_steps, policies, strict=True):
         made += stage.run_gather(store, gather, policy) > 0
     return made
 

@@ -43,11 +43,15 @@ class Job:
 
 def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
     """Lists a source's shards that no committed part holds."""
-    known = store.read("samples", ["origin", "version"], where=f"source = '{origin.name}'")
-    jobs = [
-        Job(collecting.part_key(origin, shard, limits), origin=origin, shard=shard)
-        for shard in origin.source.shards(known)
-    ]
+    known = store.read("samples", ["origin", "version", "part"], where=f"source = '{origin.name}'")
+    present = set(known["part"].unique().to_pylist())
+    now = digest(sorted(filter(None, present)))
+    jobs = []
+    for shard in origin.source.shards(known.select(["origin", "version"])):
+        key = collecting.part_key(origin, shard, limits)
+        if key not in present and store.has("samples", key):  # replaced since, and back again
+            key = digest([key, now])
+        jobs.append(Job(key, origin=origin, shard=shard))
     return _missing(store, "samples", jobs)
 
 
@@ -198,22 +202,31 @@ def gather_policy(gather: Gather, upstream: str) -> str:
     return digest([gather.fingerprint(), upstream])
 
 
+def renew(store: Store, gather: Gather, policy: str) -> int:
+    """Forgets what a gather decided under another policy; returns its generation.
+
+    All of them are renewed before the first one runs: a row that a later one dropped is no candidate of it.
+    """
+    return generations.current(store, "decisions", policy, {"stage": gather.name()})
+
+
 def run_gather(store: Store, gather: Gather, policy: str) -> int:
     """Asks the whole corpus one question about the rows that are still in; returns how many were decided."""
-    stage = gather.name()
-    generation = generations.current(store, "decisions", policy, {"stage": stage})
+    stage, generation = gather.name(), renew(store, gather, policy)
     for table in gather.writes:
         generations.current(store, table, gather.fingerprint(), {})
     with store.connect() as db:
         candidates(db, stage)
-        ids = db.sql("SELECT sample_id FROM candidates ORDER BY sample_id").to_arrow_table()["sample_id"]
-        if not len(ids):
+        ids = db.sql(
+            "SELECT sample_id, samples.part FROM candidates JOIN samples USING (sample_id) ORDER BY sample_id"
+        ).fetchall()
+        if not ids:
             return 0
         found = gather.gather(db)
         sources = db.sql(
             "SELECT sample_id, source FROM samples SEMI JOIN candidates USING (sample_id)"
         ).to_arrow_table()
-    key = digest([stage, policy, generation, ids.to_pylist()])
+    key = digest([stage, policy, generation, ids])  # with their parts: a row that changed is judged anew
     decided = found.decisions.join(sources, "sample_id")
     rows = decision_rows(
         decided["sample_id"], decided["source"], stage, decided["reason"], decided["detail"], policy
