@@ -248,7 +248,7 @@ def scores(db: Db, checkpoint: str | None) -> Row:
         task["compared"] = any(row["baseline"] for row in task["rows"])
     return {
         "tasks": list(tasks.values()),
-        **({k: rows[0][k] for k in ("evaluation_id", "at", "snapshot")} if rows else {}),
+        **({k: rows[0][k] for k in ("evaluation_id", "recorded_at", "snapshot")} if rows else {}),
     }
 
 

@@ -28,7 +28,7 @@ def load(store: Store, checkpoint: str = "latest") -> Loaded:
     Raises:
         ConfigError: there is none of that name.
     """
-    rows = store.read("checkpoints").sort_by([("at", "ascending")]).to_pylist()
+    rows = store.read("checkpoints").sort_by([("recorded_at", "ascending")]).to_pylist()
     if checkpoint != "latest":
         rows = [r for r in rows if r["checkpoint_id"].startswith(checkpoint) or r["run_id"] == checkpoint]
     there = [r for r in rows if (store.path / r["path"]).is_dir()]  # the older ones of a run are pruned

@@ -292,7 +292,7 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
     show(
         store_admin.query(
-            config, "SELECT snapshot, rows, licences, at, content_hash FROM snapshots ORDER BY at DESC"
+            config, "SELECT snapshot, rows, licences, recorded_at, content_hash FROM snapshots ORDER BY recorded_at DESC"
         ),
         as_json,
     )

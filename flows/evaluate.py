@@ -202,7 +202,7 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         "evaluation_id": evaluation,
         "checkpoint_id": loaded.id,
         "snapshot": loaded.snapshot,
-        "at": datetime.now(UTC),
+        "recorded_at": datetime.now(UTC),
     }
     items = [
         {"evaluation_id": evaluation, "sample_id": a.sample_id, "task": a.task, "expected": a.expected}

@@ -22,11 +22,11 @@ STATS = {
                round(avg(length(text)), 1) AS characters
         FROM samples SEMI JOIN (SELECT sample_id FROM verdicts WHERE kept) USING (sample_id)
         GROUP BY ALL ORDER BY rows DESC LIMIT 40""",
-    "Snapshots": "SELECT snapshot, rows, at FROM snapshots ORDER BY at DESC LIMIT 10",
-    "Checkpoints": "SELECT checkpoint_id, run_id, step, snapshot, at FROM checkpoints ORDER BY at DESC LIMIT 10",
+    "Snapshots": "SELECT snapshot, rows, recorded_at FROM snapshots ORDER BY recorded_at DESC LIMIT 10",
+    "Checkpoints": "SELECT checkpoint_id, run_id, step, snapshot, recorded_at FROM checkpoints ORDER BY recorded_at DESC LIMIT 10",
     "Scores": """
         SELECT task, metric, subset, value, low, high, n FROM evaluations
-        WHERE evaluation_id = (SELECT evaluation_id FROM evaluations ORDER BY at DESC LIMIT 1)
+        WHERE evaluation_id = (SELECT evaluation_id FROM evaluations ORDER BY recorded_at DESC LIMIT 1)
         ORDER BY task, metric, subset""",
 }
 

@@ -7,7 +7,6 @@ they run, metrics while they run, and a checkpoint's metadata last.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import time
@@ -27,10 +26,11 @@ from model.batches import Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
 from model.corpus import Corpus
+from model.memory import keep_freed_memory
 from model.optim import Optimizer
 from model.optim import schedule as step_size
 from model.tokenizers import Tokenizers
-from model.transformer import Transformer
+from model.transformer import MATRICES, Transformer
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -124,7 +124,10 @@ class Run:
     def begin(self) -> None:
         """Fresh weights and optimizer, from the seed."""
         self.network = Transformer(self.model_config).initialise(self.config.seed).to(self.config.device)
-        self.optimizer = Optimizer(self.network, self.config.optimizer, half=self.config.precision == "bf16")
+        self.network.bf16 = self.config.precision == "bf16"
+        self.optimizer = Optimizer(
+            self.network, self.config.optimizer, matrices=MATRICES, bf16=self.config.precision == "bf16"
+        )
 
     def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Path:
         """Runs from where the last checkpoint ended up to the last step."""
@@ -168,9 +171,7 @@ class Run:
         """One optimizer step (from 0); the mean loss of each modality before it."""
         device = self.config.device
         batch = self.batches.batch(step)
-        half = self.config.precision == "bf16"
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
-            pairs = self.network.targets(batch.tokens(device), batch.targets.to(device))
+        pairs = self.network.targets(batch.tokens(device), batch.targets.to(device))
         found = losses.per_modality(pairs, self.config.label_smoothing)
         losses.weighted(found, self.weights).backward()
         self.optimizer.step(step, self.steps)
@@ -254,7 +255,7 @@ class Run:
             "snapshot": self.snapshot.name,
             "path": str(saved.folder.relative_to(self.store.path)),
             "parameters": saved.meta["parameters"],
-            "at": _now(),
+            "recorded_at": _now(),
         }
         self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
 
@@ -265,7 +266,7 @@ class Run:
             "state": state,
             "snapshot": self.snapshot.name,
             "config": self.config.model_dump_json(),
-            "at": _now(),
+            "recorded_at": _now(),
         }
         self._append("runs", row, f"{self.run_id}/{state}")
 
@@ -293,7 +294,7 @@ class Meter:
         part = f"{self.run_id}/metrics/{step}"
         values = values | {"tokens_per_second": rate}
         self.waiting[part] = [
-            {"run_id": self.run_id, "step": step, "name": name, "value": value, "at": _now(), "part": part}
+            {"run_id": self.run_id, "step": step, "name": name, "value": value, "recorded_at": _now(), "part": part}
             for name, value in values.items()
         ]
         if now - self.flushed > FLUSH_SECONDS:
@@ -330,18 +331,6 @@ def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
         return corpus
     corpus.save(cache)
     return Corpus.mapped(cache)
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep what tensors free for the next ones: handing pages back and faulting them in again
-    made element-wise operations two to four times slower. Elsewhere than on glibc it does nothing."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    trim_threshold, mmap_threshold = -1, -3
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, (1 << 31) - 1)
 
 
 def _now() -> datetime:

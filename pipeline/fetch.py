@@ -74,7 +74,7 @@ class Attempt:
     bytes: int | None = None
     milliseconds: int = 0
     next_due: datetime | None = None
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass
@@ -183,7 +183,7 @@ class Fetcher:
         found.error, found.detail = error.reason, error.detail
         attempt.outcome, attempt.status = error.reason, error.status
         if error.reason in TRANSIENT or error.reason == "deadline":
-            attempt.next_due = attempt.at + max(RETRY_LATER, timedelta(seconds=error.wait or 0))
+            attempt.next_due = attempt.recorded_at + max(RETRY_LATER, timedelta(seconds=error.wait or 0))
         if error.reason not in TRANSIENT or (error.wait or 0) > LONGEST_WAIT:
             return None
         return error.wait if error.wait is not None else _backoff(found.url, number)

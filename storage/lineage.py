@@ -22,7 +22,7 @@ STATEMENTS = (
     # members that a snapshot refers to: an attempt that was killed leaves others
     """
     CREATE VIEW snapshot_members AS
-    SELECT m.snapshot, m.sample_id, m.split, s.at AS snapshot_at, s.content_hash
+    SELECT m.snapshot, m.sample_id, m.split, s.recorded_at AS snapshot_at, s.content_hash
     FROM members m JOIN snapshots s
       ON m.snapshot = s.snapshot AND m.part = s.snapshot || '@' || left(s.content_hash, 16)
     """,

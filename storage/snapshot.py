@@ -127,7 +127,7 @@ class Snapshot:
     ) -> Iterator[pa.RecordBatch]:
         """Streams the members' pictures, each once."""
         picked = ", ".join(views.name(one) for one in columns)
-        con = self.connect()
+        con = self.connect(memory_limit="1GB")  # the sort spills beyond
         try:
             chosen = f"SELECT {picked} FROM images SEMI JOIN ({pictures(split)}) USING (image_id)"
             yield from con.sql(f"{chosen} ORDER BY image_id").to_arrow_reader(batch)
@@ -201,7 +201,7 @@ def create(
             "image_tokenizer": image_tokenizer,
             "rows": sum(counts.values()),
             "licences": json.dumps(counts, sort_keys=True, ensure_ascii=False),
-            "at": datetime.now(UTC),
+            "recorded_at": datetime.now(UTC),
         }
         store.append("snapshots", pa.Table.from_pylist([row], schema_of(store, row)), parts=[key])
         return Snapshot.from_row(store, row)
@@ -329,7 +329,7 @@ def pinned(store: Store, versions: Mapping[str, int]) -> dict[str, int]:
 
 def listing(store: Store) -> list[dict[str, Any]]:
     """Rows of `snapshots`, oldest first."""
-    return sorted(store.read("snapshots").to_pylist(), key=lambda row: (row["at"], row["snapshot"]))
+    return sorted(store.read("snapshots").to_pylist(), key=lambda row: (row["recorded_at"], row["snapshot"]))
 
 
 def schema_of(store: Store, row: Mapping[str, Any]) -> pa.Schema:

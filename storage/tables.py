@@ -36,7 +36,7 @@ class Column:
 PART = Column("part", STRING, "Key of the part that committed this row.", hashed=False)
 
 
-def at(doc: str, name: str = "at") -> Column:
+def at(doc: str, name: str = "recorded_at") -> Column:
     return Column(name, TIME, doc, unit="UTC", hashed=False)
 
 

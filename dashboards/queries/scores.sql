@@ -1,7 +1,7 @@
 -- How did the newest evaluation of a checkpoint score each task, metric and subset?
-SELECT evaluation_id, task, metric, subset, value, low, high, n, "at", snapshot
+SELECT evaluation_id, task, metric, subset, value, low, high, n, recorded_at, snapshot
 FROM evaluations
 WHERE checkpoint_id = $checkpoint
   AND evaluation_id = (SELECT evaluation_id FROM evaluations WHERE checkpoint_id = $checkpoint
-                       ORDER BY "at" DESC, evaluation_id DESC LIMIT 1)
+                       ORDER BY recorded_at DESC, evaluation_id DESC LIMIT 1)
 ORDER BY task, subset <> 'all', subset, metric <> 'exact', metric

@@ -160,7 +160,7 @@ def fill(store: Store) -> Store:
                 "image_tokenizer": "image-1",
                 "rows": len(kept),
                 "licences": "{}",
-                "at": BEGAN + timedelta(minutes=1),
+                "recorded_at": BEGAN + timedelta(minutes=1),
             }
         ],
     )
@@ -182,7 +182,7 @@ def model(store: Store, samples: list[dict]) -> None:
                 "snapshot": SNAPSHOT,
                 "config": "{}",
                 "code_version": "abc",
-                "at": at,
+                "recorded_at": at,
             }
         ],
     )
@@ -190,7 +190,7 @@ def model(store: Store, samples: list[dict]) -> None:
         store,
         "metrics",
         [
-            {"run_id": RUN, "step": step, "name": name, "value": value, "at": at}
+            {"run_id": RUN, "step": step, "name": name, "value": value, "recorded_at": at}
             for step in range(1, 1001)
             for name, value in (
                 ("loss_text", 5 / step),
@@ -223,7 +223,7 @@ def model(store: Store, samples: list[dict]) -> None:
                 "snapshot": SNAPSHOT,
                 "path": "x",
                 "parameters": 9,
-                "at": at,
+                "recorded_at": at,
             },
             {
                 "checkpoint_id": CHECKPOINT,
@@ -232,7 +232,7 @@ def model(store: Store, samples: list[dict]) -> None:
                 "snapshot": SNAPSHOT,
                 "path": "y",
                 "parameters": 2_700_000,
-                "at": at + timedelta(minutes=3),
+                "recorded_at": at + timedelta(minutes=3),
             },
         ],
     )
@@ -240,7 +240,7 @@ def model(store: Store, samples: list[dict]) -> None:
         "evaluation_id": EVALUATION,
         "checkpoint_id": CHECKPOINT,
         "snapshot": SNAPSHOT,
-        "at": at + timedelta(minutes=4),
+        "recorded_at": at + timedelta(minutes=4),
     }
     scores = (
         ("caption", "exact", "all", 0.75, 0.7, 0.8),

@@ -244,7 +244,7 @@ def test_a_long_pause_asked_for_is_left_for_later(server: Server):
     found = get(url, OPEN.model_copy(update={"retries": 3}))
     (attempt,) = found.attempts
     assert attempt.next_due is not None
-    assert (attempt.next_due - attempt.at).total_seconds() == 7200
+    assert (attempt.next_due - attempt.recorded_at).total_seconds() == 7200
 
 
 # --- bodies

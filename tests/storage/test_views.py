@@ -104,10 +104,10 @@ def test_a_connection_stays_where_it_was_while_a_writer_goes_on(store):
 
 def test_times_are_in_utc(store):
     when = pa.array([0], pa.timestamp("us", "UTC"))
-    store.append("runs", pa.table({"run_id": ["r"], "at": when}), parts=["p"])
+    store.append("runs", pa.table({"run_id": ["r"], "recorded_at": when}), parts=["p"])
     with store.connect() as con:
-        assert con.sql("SELECT runs.at::VARCHAR FROM runs").fetchall() == [("1970-01-01 00:00:00+00",)]
-    assert store.read("runs").schema.field("at").type == pa.timestamp("us", "UTC")
+        assert con.sql("SELECT runs.recorded_at::VARCHAR FROM runs").fetchall() == [("1970-01-01 00:00:00+00",)]
+    assert store.read("runs").schema.field("recorded_at").type == pa.timestamp("us", "UTC")
 
 
 @pytest.mark.parametrize("folder", ['it\'s a "store"', "a b", "a[1]", "what? *", "été 猫"])
