@@ -45,5 +45,6 @@ class FileLock:
     ) -> None:
         self._depth -= 1
         if self._depth == 0:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # also where a forked child has the file open
             os.close(self._file)
         self._thread.release()

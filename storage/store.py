@@ -57,6 +57,8 @@ class Store:
             StoreOlder: an older schema made it; `millrace migrate` helps.
             StoreCorrupt: its metadata file cannot be read.
         """
+        if "://" in str(path):
+            raise StoreNotFound(f"{path}: a store is a folder so far; name a local path")
         folder = Path(path).expanduser().absolute()
         if "%" in str(folder):  # delta-rs takes %20 in a path for a space
             raise StoreNotFound(f"{folder} has a percent sign in its path: name a folder without one")

@@ -35,6 +35,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_an_address_is_not_taken_for_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreNotFound, match="s3://bucket/store"):
+        Store.open("s3://bucket/store")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_percent_sign_in_the_path_is_refused(tmp_path):
     with pytest.raises(StoreNotFound, match="percent sign"):
         Store.open(tmp_path / "st%20re")
