@@ -27,6 +27,12 @@ Kind = Literal["read", "draw", "text"]
 KINDS: tuple[Kind, ...] = ("read", "draw", "text")
 
 
+TRIALS = 20
+"""Steps that are packed to find out how many units fit."""
+LEFT_OUT = 0.005
+"""Share of the units that may find no row."""
+
+
 class BatchError(Exception):
     """No batch can be made of this corpus; the message says what to change."""
 
@@ -122,6 +128,7 @@ class Batches:
         self.pools = self._pools()
         self.shares = self._shares()
         self.per_step = self._units_per_step()
+        self._spare()
 
     def plan(self, step: int) -> list[list[Unit]]:
         """The units of each row at a step (counted from 0)."""
@@ -291,6 +298,17 @@ class Batches:
                 )
             mean += share * length
         return max(1.0, self.config.fill * self.config.rows * self.config.row_length / mean)
+
+    def _spare(self) -> None:
+        """Lowers the units per step until rows take nearly all: what does not fit would never be seen."""
+        while self.per_step > 1:
+            drawn = [
+                sum(len(self._draw(k, s, _philox(self.seed, 0, s))) for k in KINDS) for s in range(TRIALS)
+            ]
+            packed = [sum(map(len, self.plan(step))) for step in range(TRIALS)]
+            if sum(packed) >= (1 - LEFT_OUT) * sum(drawn):
+                break
+            self.per_step = max(1.0, self.per_step * 0.98)
 
 
 def _philox(seed: int, purpose: int, counter: int) -> np.random.Generator:

@@ -109,9 +109,10 @@ class ModelConfig(Settings):
     order."""
     embed_levels: bool = False
     """A code's embedding is its own plus a projection of its quantised levels."""
-    neighbours: bool = False
-    """A code's embedding is mixed with those of the eight codes around it (of those before it, if it is
-    being drawn)."""
+    neighbours: Literal["none", "before", "around"] = "none"
+    """A code's embedding is mixed with those of the codes beside and above it that come before it, or of all
+    eight around it (of a picture that is being drawn, again only of those before)."""
+    norm: Literal["rms", "layer"] = "rms"
     embedding_std: float = 0.5
     see_whole_picture: bool = False
     """A picture that is only read is seen as a whole (each code attends to all of its picture's codes), not
@@ -257,11 +258,14 @@ class ImageTokenizerConfig(Settings):
     size: int = Field(default=32, ge=8, description="Side of the square picture, pixels")
     patch: int = Field(default=4, ge=2, description="Side of the patch that one code stands for, pixels")
     levels: tuple[int, ...] = (8, 5, 5, 5)
-    width: int = Field(default=96, ge=8)
-    blocks: int = Field(default=2, ge=0, description="Residual blocks on each side")
-    steps: int = Field(default=1200, ge=1)
-    batch: int = Field(default=64, ge=1)
-    lr: float = Field(default=3e-3, gt=0)
+    overlap: int = Field(default=1, ge=0, description="Pixels beyond its patch that a code sees on each side")
+    width: int = Field(default=64, ge=8)
+    encoder: tuple[Literal["mlp", "conv"], ...] = ("mlp", "conv")
+    decoder: tuple[Literal["mlp", "conv"], ...] = ("conv", "conv")
+    steps: int = Field(default=2000, ge=1)
+    batch: int = Field(default=32, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig(matrix_lr=0.03, warmup=100, warmdown=0.6, clip=0.0)
+    precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     encode_batch: int = Field(

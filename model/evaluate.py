@@ -1,4 +1,5 @@
-"""Scores: what the model said against what was right, with confidence intervals, and a baseline that only looks.
+"""Scores: what the model said against what was right, with confidence intervals, and a baseline that only
+looks.
 
 How a sentence is taken apart into attributes is the corpus's own business: the flow hands that in.
 """
@@ -64,8 +65,8 @@ class _Tally:
 
 
 def scores(answers: Iterable[Answer], parse: Parse | None = None, *, seed: int = 0) -> list[Score]:
-    """The share of exactly right answers by task, over all, by language and by subset; where `parse` takes the
-    expected text apart, also the share in which each of its attributes is right."""
+    """The share of exactly right answers by task, over all, by language and by subset; where `parse` takes
+    the expected text apart, also the share in which each of its attributes is right."""
     tally = _Tally()
     for answer in answers:
         tally.add(answer, "exact", answer.correct)
@@ -111,17 +112,17 @@ def answer_items(
     *,
     batch: int = 128,
     most_tokens: int = 96,
-    half: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
-    """Greedy answers to items on pictures of int codes `[pictures, codes]`; `progress` hears (done, items)."""
+    """Greedy answers to items on pictures of int codes `[pictures, codes]`; `progress` hears (done,
+    items)."""
     out: list[Answer] = []
     sampling = Sampling(max_tokens=most_tokens)
     ordered = sorted(items, key=lambda item: item.picture)  # a picture that is asked twice is read once
     for start in range(0, len(ordered), batch):
         part = ordered[start : start + batch]
         asked = [Question(i.picture, i.lang, i.task, tuple(tokenizers.encode(i.prompt))) for i in part]
-        said = read_pictures(model, codes, asked, sampling, batch=batch, half=half)
+        said = read_pictures(model, codes, asked, sampling, batch=batch)
         out += [
             Answer(i.sample_id, i.task, i.lang, i.expected, tokenizers.decode(ids), i.subsets)
             for i, ids in zip(part, said, strict=True)

@@ -9,7 +9,6 @@ then a forced `<eoi>`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +46,8 @@ class Model:
     saved: checkpoint.Checkpoint | None = None
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Model:
-        """From a checkpoint's folder or a run's.
+    def load(cls, folder: Path, device: str = "cpu", *, bf16: bool = False) -> Model:
+        """From a checkpoint's folder or a run's; `bf16` computes in bfloat16.
 
         Raises:
             CheckpointError: there is none, or it is damaged.
@@ -60,6 +59,7 @@ class Model:
         network = network.to_empty(device=device)
         network.load_state_dict(saved.weights(device))
         network.reset_constants()
+        network.bf16 = bf16
         vocabulary = Vocabulary.model_validate(saved.meta["vocabulary"])
         return cls(network.eval().requires_grad_(False), Sequences(config, vocabulary), saved)
 
@@ -78,7 +78,7 @@ class _Paths:
 
     @classmethod
     def start(cls, model: Model, rows: int, length: int) -> _Paths:
-        cache = Cache(model.network.config, rows, length, device=model.device)
+        cache = Cache(model.network.config, rows, length, device=model.device, dtype=model.network.dtype)
         return cls(model, cache, [model.sequences.cursor() for _ in range(rows)])
 
     def select(self, rows: Sequence[int]) -> None:
@@ -116,7 +116,6 @@ def generate(
     trunk_of: Sequence[int] | None = None,
     without: Sequence[int] | None = None,
     stop: Iterable[int] | None = None,
-    half: bool = False,
     keys: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Continues each prompt until a stop id (not part of the result) or `max_tokens`.
@@ -127,7 +126,6 @@ def generate(
             prompt.
         without: for guidance, the prompt that wishes for nothing in particular.
         stop: ids that end a row; `<eos>` if None.
-        half: compute in bfloat16.
         keys: a number for each row that, with the seed, sets its random draws; its index if None.
 
     Returns:
@@ -135,11 +133,9 @@ def generate(
     """
     if not prompts:
         return []
-    device = model.device.type
-    with torch.autocast(device, torch.bfloat16) if half else nullcontext():
-        return _Loop(
-            model, sampling, frozenset(stop if stop is not None else [model.sequences.vocabulary["<eos>"]])
-        ).run(prompts, trunks or [], trunk_of, without, keys if keys is not None else range(len(prompts)))
+    ends = frozenset(stop if stop is not None else [model.sequences.vocabulary["<eos>"]])
+    rows = keys if keys is not None else range(len(prompts))
+    return _Loop(model, sampling, ends).run(prompts, trunks or [], trunk_of, without, rows)
 
 
 @dataclass
@@ -233,7 +229,6 @@ def read_pictures(
     sampling: Sampling = Sampling(),
     *,
     batch: int = 128,
-    half: bool = False,
 ) -> list[list[int]]:
     """Text ids that answer each question on pictures given as int codes `[pictures, codes]`; each is read
     once a batch."""
@@ -248,7 +243,6 @@ def read_pictures(
             sampling,
             trunks=[s.picture(codes[p]) for p in shown],
             trunk_of=[shown.index(q.picture) for q in asked],
-            half=half,
             keys=range(start, start + len(asked)),
         )
     return out
@@ -260,7 +254,6 @@ def draw_pictures(
     sampling: Sampling = Sampling(),
     *,
     batch: int = 64,
-    half: bool = False,
 ) -> np.ndarray:
     """int32 codes `[wishes, codes]` of a picture for each (language, caption ids); a caption of None leaves
     it free."""
@@ -275,7 +268,6 @@ def draw_pictures(
             exact,
             without=s.wish(),
             stop=[s.vocabulary["<eoi>"]],
-            half=half,
             keys=range(start, start + len(prompts)),
         )
     return np.array(out, np.int32).reshape(len(wishes), n) - low

@@ -21,8 +21,6 @@ QUINTIC = (
     (2.8366, -3.0525, 1.2012),
 )
 """Coefficients of the five Newton-Schulz steps that push all singular values of a matrix towards 1."""
-INSIDE = ("layers.", "mixers.")
-"""Modules whose matrices are Muon's."""
 EPSILON = 1e-8
 
 
@@ -39,16 +37,21 @@ def schedule(config: OptimizerConfig, step: int, steps: int) -> float:
 
 
 class Optimizer:
-    """All of a network's weights, each under the rule that fits it."""
+    """All of a network's weights, each under the rule that fits it: with Muon, the matrices whose name
+    contains one of `matrices` are Muon's."""
 
-    def __init__(self, network: nn.Module, config: OptimizerConfig, *, half: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, config: OptimizerConfig, *, matrices: tuple[str, ...], bf16: bool = False
+    ) -> None:
         self.config = config
         weights = dict(network.named_parameters())
         inside = {
-            n for n, w in weights.items() if config.name == "muon" and n.startswith(INSIDE) and w.dim() == 2
+            n
+            for n, w in weights.items()
+            if config.name == "muon" and w.dim() == 2 and any(m in n for m in matrices)
         }
         self.adamw = AdamW({n: w for n, w in weights.items() if n not in inside}, config)
-        self.muon = Muon({n: w for n, w in weights.items() if n in inside}, config, half=half)
+        self.muon = Muon({n: w for n, w in weights.items() if n in inside}, config, bf16=bf16)
         self.weights = list(weights.values())
 
     def step(self, step: int, steps: int) -> None:
@@ -114,8 +117,8 @@ class AdamW:
 class Muon:
     """Momentum whose update is made orthogonal; matrices of one shape go through it together."""
 
-    def __init__(self, weights: Mapping[str, Tensor], config: OptimizerConfig, *, half: bool) -> None:
-        self.config, self.half = config, half
+    def __init__(self, weights: Mapping[str, Tensor], config: OptimizerConfig, *, bf16: bool) -> None:
+        self.config, self.bf16 = config, bf16
         self.groups: dict[str, list[Tensor]] = {}
         for weight in weights.values():
             self.groups.setdefault(f"momentum.{weight.shape[0]}x{weight.shape[1]}", []).append(weight)
@@ -137,7 +140,7 @@ class Muon:
             mean.lerp_(gradients, 1 - momentum)
             if len(here) < len(group):
                 self.state[name][here] = mean
-            update = orthogonal(gradients.lerp(mean, momentum), half=self.half)
+            update = orthogonal(gradients.lerp(mean, momentum), bf16=self.bf16)
             size = lr * max(1.0, gradients.shape[1] / gradients.shape[2]) ** 0.5
             for i, change in zip(here, update, strict=True):
                 group[i].mul_(1 - lr * self.config.weight_decay).sub_(change, alpha=size)
@@ -149,9 +152,9 @@ def gradient(weight: Tensor) -> Tensor:
     return weight.grad
 
 
-def orthogonal(matrices: Tensor, *, half: bool) -> Tensor:
+def orthogonal(matrices: Tensor, *, bf16: bool) -> Tensor:
     """The nearest (roughly) orthogonal matrix of each of `[n, rows, columns]`."""
-    x = matrices.bfloat16() if half else matrices
+    x = matrices.bfloat16() if bf16 else matrices
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

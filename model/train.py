@@ -294,7 +294,14 @@ class Meter:
         part = f"{self.run_id}/metrics/{step}"
         values = values | {"tokens_per_second": rate}
         self.waiting[part] = [
-            {"run_id": self.run_id, "step": step, "name": name, "value": value, "recorded_at": _now(), "part": part}
+            {
+                "run_id": self.run_id,
+                "step": step,
+                "name": name,
+                "value": value,
+                "recorded_at": _now(),
+                "part": part,
+            }
             for name, value in values.items()
         ]
         if now - self.flushed > FLUSH_SECONDS:

@@ -8,15 +8,20 @@ weight is applied to exactly its own tokens; only attention sees them in reading
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import Modality, ModelConfig
-from model.layers import Layer, Layout, Norm, Take
+from model.config import ModelConfig
+from model.embedding import Embedding
+from model.layers import Layer, Layout, Linear, Norm, Take
 from model.tokens import Cache, Tokens
+
+MATRICES = ("layers.", ".mixer.")
+"""Modules whose matrices map states to states: Muon's, if it is used."""
+ATTENTION_WRITTEN_OUT = 1 << 20
+"""Queries times keys up to which, on a CPU, all weights of a row are held at once."""
 
 
 def rope_frequencies(config: ModelConfig) -> Tensor:
@@ -31,78 +36,54 @@ def rope_frequencies(config: ModelConfig) -> Tensor:
     return turns
 
 
-def level_values(levels: tuple[int, ...]) -> Tensor:
-    """The channels that each code stands for, in [-1, 1]: `[codes, channels]`, the first channel counting
-    fastest."""
-    codes, columns, stride = torch.arange(prod(levels)), [], 1
-    for level in levels:
-        columns.append((codes // stride % level) / (level - 1) * 2 - 1)
-        stride *= level
-    return torch.stack(columns, dim=1)
-
-
 class Transformer(nn.Module):
     """The whole network."""
 
     frequencies: Tensor
     offsets: Tensor
+    bf16 = False
+    """Whether to compute in bfloat16; the weights stay float32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = nn.ModuleList(nn.Embedding(m.size, config.width) for m in config.modalities)
-        self.row_embeddings = nn.ModuleDict()
-        self.column_embeddings = nn.ModuleDict()
-        for m in config.modalities:
-            if m.grid:
-                self.row_embeddings[m.name] = nn.Embedding(m.grid[0], config.width)
-                self.column_embeddings[m.name] = nn.Embedding(m.grid[1], config.width)
-        self.mixers = nn.ModuleDict()
-        if config.neighbours:
-            for m in config.modalities:
-                if m.grid:
-                    self.mixers[m.name] = nn.Linear(9 * config.width, config.width, bias=False)
+        places = zip(config.modalities, config.offsets, strict=False)
+        self.embeddings = nn.ModuleList(Embedding(config, m, low) for m, low in places)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
-        self.norms = nn.ModuleList(Norm(config.width) for _ in config.modalities)
-        self.heads = nn.ModuleList(nn.Linear(config.width, m.size, bias=False) for m in config.modalities)
-        self.level_projections = nn.ModuleDict()
-        if config.embed_levels:
-            for m in config.modalities:
-                if m.levels:
-                    self.level_projections[m.name] = nn.Linear(len(m.levels), config.width)
+        self.norms = nn.ModuleList(Norm(config.width, config) for _ in config.modalities)
+        self.heads = nn.ModuleList(Linear(config.width, m.size, bias=False) for m in config.modalities)
         self.reset_constants()
 
     def reset_constants(self) -> None:
         """Sets what follows from the configuration alone and is not saved, on the device of the weights."""
         device = next(self.parameters()).device
-        constants = {
-            "frequencies": rope_frequencies(self.config),
-            "offsets": torch.tensor(self.config.offsets),
-        }
-        for m in self.config.modalities:
-            if m.name in self.level_projections and m.levels:
-                constants[f"levels_{m.name}"] = level_values(m.levels)
-        for name, value in constants.items():
-            self.register_buffer(name, value.to(device), persistent=False)
+        self.register_buffer("frequencies", rope_frequencies(self.config).to(device), persistent=False)
+        self.register_buffer("offsets", torch.tensor(self.config.offsets, device=device), persistent=False)
+        for embedding in self.embeddings:
+            cast(Embedding, embedding).reset_constants(device)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> Transformer:
         """Sets every weight from the seed: inputs of a layer at unit gain, outputs at zero, so that it
         starts as identity."""
         generator = torch.Generator().manual_seed(seed)
+        for embedding in self.embeddings:
+            cast(Embedding, embedding).initialise(self.config.embedding_std, generator)
         for name, weight in self.named_parameters():
+            if name.startswith("embeddings."):
+                continue
             if name.endswith(".gain"):
                 weight.fill_(1.0)
-            elif name.endswith((".bias", ".out.weight", ".down.weight")) or name.startswith("heads."):
+            elif name.endswith((".out.weight", ".down.weight")) or name.startswith("heads."):
                 weight.zero_()
             else:
-                std = (
-                    self.config.embedding_std
-                    if "embeddings" in name or "level" in name
-                    else weight.shape[1] ** -0.5
-                )
-                weight.copy_(torch.randn(weight.shape, generator=generator) * std)
+                weight.copy_(torch.randn(weight.shape, generator=generator) * weight.shape[1] ** -0.5)
         return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the computation."""
+        return torch.bfloat16 if self.bf16 else torch.float32
 
     def parameter_count(self) -> int:
         return sum(weight.numel() for weight in self.parameters())
@@ -189,84 +170,42 @@ class Transformer(nn.Module):
             inverse[order] = torch.arange(len(order), device=order.device)
             positions = positions[order]
         angles = (positions.float() @ self.frequencies)[:, None, :]
-        layout = Layout(
-            (tokens.ids.shape[0], tokens.ids.shape[1]),
-            order,
-            inverse,
-            counts,
-            angles.cos(),
-            angles.sin(),
-            tokens.mask,
-        )
-        if cache is None:
-            return layout
-        slots = cache.lengths[:, None] + torch.arange(tokens.ids.shape[1], device=kinds.device)
-        cache.ids.scatter_(1, slots, tokens.ids)
-        limit = int(slots.max()) + 1
-        mask = layout.mask
+        shape = (tokens.ids.shape[0], tokens.ids.shape[1])
+        cos, sin = (z.to(self.dtype) for z in (angles.cos(), angles.sin()))
+        layout = Layout(shape, order, inverse, counts, cos, sin, tokens.mask, limit=shape[1])
+        if cache is not None:
+            slots = cache.lengths[:, None] + torch.arange(shape[1], device=kinds.device)
+            cache.ids.scatter_(1, slots, tokens.ids)
+            layout = replace(layout, slots=slots, limit=int(slots.max()) + 1)
+        return self._masked(layout)
+
+    def _masked(self, layout: Layout) -> Layout:
+        """The layout with its mask, on a CPU also as a bias."""
+        mask, length, device = layout.mask, layout.shape[1], layout.cos.device
+        if mask is None and layout.slots is not None:
+            keys = torch.arange(layout.limit, device=device)
+            mask = (keys <= layout.slots[:, :, None]).unsqueeze(1)
+        if device.type != "cpu" or length * layout.limit > ATTENTION_WRITTEN_OUT:
+            return replace(layout, mask=mask)
         if mask is None:
-            mask = (torch.arange(limit, device=kinds.device) <= slots[:, :, None]).unsqueeze(1)
-        return replace(layout, mask=mask, slots=slots, limit=limit)
+            mask = torch.ones(length, length, dtype=torch.bool).tril()
+        bias = torch.zeros(mask.shape, dtype=self.dtype).masked_fill_(~mask, -1e9)
+        return replace(layout, mask=mask, bias=bias)
 
     def _embed(self, tokens: Tokens, layout: Layout, cache: Cache | None) -> Tensor:
         """Sorted embeddings `[tokens, width]`."""
-        flat = (
-            torch.arange(tokens.ids.numel(), device=tokens.ids.device)
-            if layout.order is None
-            else layout.order
-        )
+        length = layout.shape[1]
         ids, places = tokens.ids.flatten(), tokens.places.flatten()
+        whole = torch.zeros_like(ids) if tokens.blocks is None else tokens.blocks.flatten()
+        flat = torch.arange(len(ids), device=ids.device) if layout.order is None else layout.order
         parts = []
-        for m, low, part in zip(
-            self.config.modalities, self.config.offsets, flat.split(layout.counts), strict=False
-        ):
-            table = self._table(m)
-            x = F.embedding(ids[part] - low, table)
-            if m.name in self.mixers:
-                around, there = self._around(m, low, tokens, layout, cache, part)
-                near = F.embedding(around, table) * there[..., None].to(table.dtype)
-                x = x + self.mixers[m.name](near.flatten(1))
-            if m.grid:
-                place = places[part]
-                x = (
-                    x
-                    + self.row_embeddings[m.name](place // m.grid[1])
-                    + self.column_embeddings[m.name](place % m.grid[1])
-                )
-            parts.append(x)
-        return torch.cat(parts)
-
-    def _table(self, modality: Modality) -> Tensor:
-        """The embedding of each id of a modality."""
-        table: Tensor = self.embeddings[self.config.modality(modality.name)].get_parameter("weight")
-        if modality.name in self.level_projections:
-            table = table + self.level_projections[modality.name](getattr(self, f"levels_{modality.name}"))
-        return table
-
-    def _around(
-        self, modality: Modality, low: int, tokens: Tokens, layout: Layout, cache: Cache | None, part: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The 3 x 3 codes around each code (flat indices `part`), itself among them, and which of them it
-        may see."""
-        rows, columns = modality.grid or (0, 0)
-        length = tokens.ids.shape[1]
-        row, place = part // length, tokens.places.flatten()[part]
-        known, slot = tokens.ids, part % length
-        if cache is not None and layout.slots is not None:
-            known, slot = cache.ids, layout.slots.flatten()[part]
-        step = torch.arange(-1, 2, device=part.device)
-        down, right = step.repeat_interleave(3), step.repeat(3)
-        r, c = (place // columns)[:, None] + down, (place % columns)[:, None] + right
-        there = (r >= 0) & (r < rows) & (c >= 0) & (c < columns)
-        move = down * columns + right
-        whole = (
-            torch.zeros_like(part, dtype=torch.bool)
-            if tokens.blocks is None
-            else tokens.blocks.flatten()[part] > 0
-        )
-        there &= (move <= 0) | whole[:, None]
-        near = known[row[:, None], torch.where(there, slot[:, None] + move, slot[:, None])]
-        return (near - low).clamp(0, modality.size - 1), there
+        for module, part in zip(self.embeddings, flat.split(layout.counts), strict=True):
+            embedding, row, slot, known = cast(Embedding, module), part // length, part % length, tokens.ids
+            if cache is not None and layout.slots is not None:
+                slot, known = layout.slots.flatten()[part], cache.ids
+            around = embedding.neighbours(known, row, slot, places[part], whole[part] > 0)
+            parts.append(embedding(ids[part], places[part], around))
+        return torch.cat(parts).to(self.dtype)
 
     def _normed(self, x: Tensor, counts: list[int]) -> Tensor:
         return torch.cat([norm(part) for norm, part in zip(self.norms, x.split(counts), strict=True)])

@@ -51,9 +51,7 @@ WORDS = [
     "not",
 ]
 TEXT_ID = "texttokenizer000"
-IMAGES = ImageTokenizerConfig(
-    size=16, patch=4, levels=(5, 5), width=8, blocks=1, steps=3, batch=4, encode_batch=4
-)
+IMAGES = ImageTokenizerConfig(size=16, patch=4, levels=(5, 5), width=8, steps=3, batch=4, encode_batch=4)
 
 
 @pytest.fixture(autouse=True, scope="session")

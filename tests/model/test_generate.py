@@ -23,8 +23,8 @@ VARIANTS = {
     "plain": {},
     "dense": {"dense": True},
     "whole": {"see_whole_picture": True},
-    "neighbours": {"neighbours": True},
-    "all": {"see_whole_picture": True, "neighbours": True, "rope_2d": True, "embed_levels": True},
+    "before": {"neighbours": "before", "norm": "layer"},
+    "all": {"see_whole_picture": True, "neighbours": "around", "rope_2d": True, "embed_levels": True},
     "2d": {"rope_2d": True, "embed_levels": True, "activation": "swiglu"},
 }
 
