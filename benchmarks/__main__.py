@@ -1,8 +1,9 @@
 """`python -m benchmarks NAME`: one question, measured against a named peer, answered in a line of JSON.
 
-The last line of the output is a JSON object: name, ours, peer, peer_name, unit, ratio (above 1 means that we are ahead),
-limit (of the hardware or library, in the same unit), quality_ours, quality_peer. Where there are several peers or
-sizes there is a line for each, the worst one last. Runs of the full size are also noted in docs/benchmarks.md.
+The last line of the output is a JSON object: name, ours, peer, peer_name, unit, ratio (above 1 means that
+we are ahead), limit (of the hardware or library, in the same unit), quality_ours, quality_peer. Where there
+are several peers or sizes there is a line for each, the worst one last. Runs of the full size are also
+noted in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("name", metavar="NAME", choices=[*names(), "all"], help="a benchmark, or all")
-    made.add_argument("--size", type=positive, help="smaller or larger than usual; of what, the benchmark says")
+    made.add_argument("--size", type=positive, help="another size than the usual one")
     made.add_argument("--pairs", type=positive, help="repetitions; their median counts")
     made.add_argument("--work", type=Path, default=Path(".bench"), help="folder of corpora, stores and peers")
     made.add_argument("--docs", type=Path, help="note the results in this file, whatever the size")

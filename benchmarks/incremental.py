@@ -1,10 +1,11 @@
 """What does a tenth more cost (ours) against the whole (peer)?
 
-Measured: the flow alone, in a fresh process each time, when the Prefect API is up and everything is imported. The
-peer is the first run over a corpus without every eleventh picture of its folder and without some of its tars; then
-those are put beside the others and the same command runs again. The limit is the peer's time in proportion to the
-pictures that came in: work for the addition and nothing else. Gathers ask the whole corpus by design, so the ratio
-stays below 10. Quality is the share of the rows that came in that was kept.
+Measured: the flow alone, in a fresh process each time, when the Prefect API is up and everything is
+imported. The peer is the first run over a corpus without every eleventh picture of its folder and without
+some of its tars; then those are put beside the others and the same command runs again. The limit is the
+peer's time in proportion to the pictures that came in: work for the addition and nothing else. Gathers ask
+the whole corpus by design, so the ratio stays below 10. Quality is the share of the rows that came in that
+was kept.
 """
 
 from __future__ import annotations

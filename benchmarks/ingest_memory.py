@@ -1,9 +1,10 @@
 """Does an ingest's memory grow with the corpus? Peak at 40,000 pictures (ours) against 5,000 (peer).
 
-Measured: the largest sum of resident memory over `millrace ingest` and all its workers, from the start of the
-interpreter to its end, tokenizers fitted on the way. Not measured: the Prefect API, which is another process.
-The limit is the peak of the same processes on a corpus of 100 pictures: what the libraries take by themselves.
-Quality is the share of the rows that came in that was kept. `--size` is the larger corpus; the other is an eighth.
+Measured: the largest sum of resident memory over `millrace ingest` and all its workers, from the start of
+the interpreter to its end, tokenizers fitted on the way. Not measured: the Prefect API, which is another
+process. The limit is the peak of the same processes on a corpus of 100 pictures: what the libraries take by
+themselves. Quality is the share of the rows that came in that was kept. `--size` is the larger corpus; the
+other is an eighth.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What does an ingest with nothing new cost (ours) against the first one (peer)?
 
-Measured: the flow alone, in a fresh process each time, when the Prefect API is up and everything is imported:
-listing the sources, reading the shards that are new, every stage, the tokenizers' fit (shortened: 10 steps) and the
-snapshot. Not measured: start-up of Python and Prefect, and making the corpus.
-The limit is what it takes to look at every input file once: its name, size and time.
-Quality is 1 when the run wrote no part and its snapshot has the content of the first one, else 0.
+Measured: the flow alone, in a fresh process each time, when the Prefect API is up and everything is
+imported: listing the sources, reading the shards that are new, every stage, the tokenizers' fit (shortened:
+10 steps) and the snapshot. Not measured: start-up of Python and Prefect, and making the corpus. The limit
+is what it takes to look at every input file once: its name, size and time. Quality is 1 when the run wrote
+no part and its snapshot has the content of the first one, else 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def run(bench: Bench) -> list[Result]:
         again = [processes.ingest(config) for _ in range(bench.pairs)]
     print("nothing new: " + ", ".join(f"{one.seconds:.2f}" for one in again) + " s", flush=True)
     ours = median(one.seconds for one in again)
-    same = all(not one.done["parts_made"] and one.done["content_hash"] == first.done["content_hash"] for one in again)
+    same = all(
+        not one.done["parts_made"] and one.done["content_hash"] == first.done["content_hash"] for one in again
+    )
     return [
         Result(
             name="rerun",

@@ -1,17 +1,17 @@
 """How many tokens a second does our text path make on one thread, against HF tokenizers and tiktoken?
 
-Measured: captions, questions, answers and stories of the gallery in four languages, `--size` of them as they come
-(repetitions included), to ids with the byte-level BPE that an ingest would fit on them (2,048 entries). Ours is
-`TextBPE.encode_batch`, Arrow in and Arrow out, 1,024 rows at a time as the annotator gets them; the peers map Python
-strings to Python lists, each in its own environment and at its fastest, with the same merge table. All run by turns
-after a warm-up. Not measured: reading files, fitting, loading. The limit is what Arrow takes when every text's ids
-are known: looking the texts up and copying ids. Quality is the share of texts whose ids are those of HF tokenizers.
+Measured: captions, questions, answers and stories of the gallery in four languages, `--size` of them as
+they come (repetitions included), to ids with the byte-level BPE that an ingest would fit on them (2,048
+entries). Ours is `TextBPE.encode_batch`, Arrow in and Arrow out, 1,024 rows at a time as the annotator gets
+them; the peers map Python strings to Python lists, each in its own environment and at its fastest, with the
+same merge table. All run by turns after a warm-up. Not measured: reading files, fitting, loading. The limit
+is what Arrow takes when every text's ids are known: looking the texts up and copying ids. Quality is the
+share of texts whose ids are those of HF tokenizers.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -98,7 +98,7 @@ def write(path: Path, text: str) -> None:
     """Puts a file in its place only when it is whole."""
     scratch = path.with_suffix(".partial")
     scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 def agreement(ids: list[list[int]], truth: list[list[int]]) -> float:

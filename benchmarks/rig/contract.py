@@ -28,7 +28,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison. `ratio` above 1 means that we are ahead (or, where the peer is another run of ours, how far)."""
+    """One comparison. `ratio` above 1: we are ahead; where the peer is another run of ours, how far."""
 
     name: str
     ours: float

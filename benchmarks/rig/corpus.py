@@ -1,8 +1,7 @@
-"""Gallery corpora on disk, the demo's configuration over them, and the same corpus with some of it missing."""
+"""Gallery corpora on disk, and the demo's configuration over them."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -25,7 +24,7 @@ least_usage = 0.0
 
 
 def gallery(bench: Bench, pictures: int, seed: int = SEED) -> writer.Written:
-    """A gallery of which an ingest reads `pictures`, held-out ones among them; written once and used again."""
+    """A gallery of which an ingest reads `pictures`, held-out ones among them; written only once."""
     held_out = max(2, round(pictures * HELD_OUT))
     size = max(1, round((pictures - held_out) / READ))
     path = bench.folder("corpora") / f"gallery-v{corpus.VERSION}-{seed}-{size}-{held_out}"
@@ -49,9 +48,3 @@ def fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-def link(source: Path, target: Path) -> Path:
-    """The same tree as hard links: no bytes are copied, and to a source they are files as any."""
-    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
-    return target

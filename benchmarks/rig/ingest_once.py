@@ -1,4 +1,4 @@
-"""One `millrace ingest` with a clock around the flow: `python -m benchmarks.rig.ingest_once CONFIG ANSWER`."""
+"""One `millrace ingest`, a clock around its flow: `python -m benchmarks.rig.ingest_once CONFIG ANSWER`."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from typing import Any
 from benchmarks.rig.contract import Bench, BenchmarkError
 
 ROOT = Path(__file__).parents[2]
-ONE_THREAD = {name: "1" for name in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def environment(bench: Bench, package: str) -> Path:
-    """The interpreter of `.bench/peers/<package>`, which is made, and the package's newest version installed, once.
+    """The interpreter of `.bench/peers/<package>`; made at the first call, with the package's newest version.
 
     Raises:
         BenchmarkError: pip could not install it.
@@ -42,7 +42,7 @@ def _run(*command: str) -> None:
 class Worker:
     """A process that prepares once, then does its work whenever it is asked to, on one thread.
 
-    It says a line of JSON when it is ready; for each line that it gets it works once and says how long that took.
+    It says a line of JSON when it is ready; for each line that it gets it works once, and says its seconds.
     """
 
     def __init__(self, python: Path, script: Path, *words: str, ours: bool = False) -> None:
@@ -79,7 +79,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise BenchmarkError(f"{self._said()} ended with {self._process.wait()}; its message stands above")
+            raise BenchmarkError(f"{self._said()} ended with {self._process.wait()}")
         return json.loads(line)
 
     def _said(self) -> str:

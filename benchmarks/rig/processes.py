@@ -46,7 +46,7 @@ class Run:
 
 @contextmanager
 def prefect(bench: Bench) -> Iterator[None]:
-    """A Prefect API for the processes below, with its files in the work folder; outside every measured tree."""
+    """A Prefect API for the runs inside, with its files in the work folder; outside every measured tree."""
     from flows import server
     from flows.cli import quiet_prefect
 

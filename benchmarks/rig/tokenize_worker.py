@@ -43,7 +43,8 @@ def ours(texts: list[str], tokenizer: Path) -> Prepared:
             ids.take(column.slice(start, ROWS).dictionary_encode().indices)
 
     copied()
-    return work, lists, {"limit_seconds": min(timed(copied)[0] for _ in range(5)), "distinct": len(known.dictionary)}
+    least = min(timed(copied)[0] for _ in range(5))
+    return work, lists, {"limit_seconds": least, "distinct": len(known.dictionary)}
 
 
 def hf(texts: list[str], tokenizer: Path) -> Prepared:
@@ -63,7 +64,7 @@ def hf(texts: list[str], tokenizer: Path) -> Prepared:
 
 
 def tiktoken(texts: list[str], tokenizer: Path) -> Prepared:
-    """tiktoken over the same merges: a token's id is its rank. The space before a text is put there beforehand."""
+    """tiktoken over the same merges: a token's id is its rank. The space before a text is given."""
     from tiktoken import Encoding
 
     described = json.loads(tokenizer.read_text(encoding="utf-8"))

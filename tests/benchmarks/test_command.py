@@ -1,0 +1,100 @@
+"""`python -m benchmarks`: every benchmark is listed with its question, and a small run keeps the contract."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import module, names
+
+ROOT = Path(__file__).parents[2]
+FIELDS = ["name", "ours", "peer", "peer_name", "unit", "ratio", "limit", "quality_ours", "quality_peer"]
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+
+
+def test_what_the_design_asks_for_is_there():
+    assert {"ingest_memory", "rerun", "tokenize"} <= set(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_benchmark_says_what_it_asks_and_what_it_has_to_reach(name):
+    found = module(name)
+    assert "?" in found.__doc__.split("\n")[0]
+    assert "The limit is" in found.__doc__.replace("\n", " ")
+    assert "Quality is" in found.__doc__.replace("\n", " ")
+    assert found.SIZE > 0
+    assert found.PAIRS > 0
+    assert found.GOAL > 0
+
+
+def test_help_lists_every_benchmark():
+    told = command("--help")
+    assert told.returncode == 0
+    for name in names():
+        assert name in told.stdout
+
+
+def test_an_unknown_name_is_answered_with_those_that_there_are():
+    told = command("tokenise")
+    assert told.returncode == 2
+    assert "rerun" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def measure(name: str, size: int, work: Path) -> list[dict]:
+    """A small run, whose lines and rows of the table must agree."""
+    docs = work / "results.md"
+    done = command(name, "--size", str(size), "--pairs", "1", "--work", str(work), "--docs", str(docs))
+    assert done.returncode == 0, done.stderr + done.stdout
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert json.loads(done.stdout.splitlines()[-1]) == results[-1]
+    for result in results:
+        assert list(result) == FIELDS
+        assert result["name"] == name
+        assert min(result["ours"], result["peer"], result["ratio"], result["limit"]) > 0
+    assert [result["ratio"] for result in results] == sorted((r["ratio"] for r in results), reverse=True)
+    assert docs.read_text().count(f"| {name} |") == len(results)
+    return results
+
+
+@pytest.mark.slow
+def test_rerun_compares_a_first_run_with_one_that_finds_nothing_new(tmp_path):
+    [result] = measure("rerun", 60, tmp_path)
+    assert result["quality_ours"] == 1.0
+    assert result["unit"] == "s"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ingest_memory_compares_two_sizes(tmp_path):
+    [result] = measure("ingest_memory", 120, tmp_path)
+    assert result["unit"] == "MiB"
+    assert result["ours"] > 100  # the workers are counted too
+    assert 0.8 < result["quality_ours"] <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_incremental_adds_to_what_is_there(tmp_path):
+    [result] = measure("incremental", 120, tmp_path)
+    assert result["limit"] < result["peer"] / 5
+    assert 0.8 < result["quality_ours"] <= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_tokenize_makes_the_same_ids_as_both_peers(tmp_path):
+    results = measure("tokenize", 1500, tmp_path)
+    assert {result["peer_name"].split()[0] for result in results} == {"HF", "tiktoken"}
+    assert all(result["quality_ours"] == result["quality_peer"] == 1.0 for result in results)
