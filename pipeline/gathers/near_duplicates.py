@@ -101,7 +101,7 @@ def _agree(db: duckdb.DuckDBPyConnection, pairs: np.ndarray, tolerance: float) -
         [np.frombuffer(b"".join(chunk.to_pylist()), np.uint8) for chunk in found.chunks]
     ).reshape(-1, SIDE, SIDE, 3)
     a, b = np.searchsorted(wanted, pairs)
-    step = 1 << 12
+    step = 1 << 9
     return np.concatenate(
         [
             same_picture(thumbnails[a[at : at + step]], thumbnails[b[at : at + step]], tolerance)
