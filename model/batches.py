@@ -236,9 +236,10 @@ class Batches:
         """Weight of each text in each kind of unit."""
         c, config = self.corpus, self.config
         lang = np.array([config.language_weights.get(name, 1.0) for name in c.langs] or [1.0])
-        task = np.array([config.task_weights.get(name, 1.0) for name in c.tasks] or [1.0])
+        named = config.task_weights
+        pairs = [[named.get(f"{t}:{one}", named.get(t, 1.0)) for one in c.langs] for t in c.tasks] or [[1.0]]
         drawn = np.array([float(name in config.draw_tasks) for name in c.tasks] or [0.0])
-        weights = lang[c.lang] * task[c.task]
+        weights = lang[c.lang] * np.array(pairs)[c.task, c.lang]
         return {"read": weights, "draw": weights * drawn[c.task], "text": weights}
 
     def _lengths(self, vocabulary: Vocabulary) -> dict[Kind, np.ndarray]:

@@ -194,7 +194,8 @@ class BatchConfig(Settings):
         default=1.0, gt=0, le=2, description="Units drawn per step, in units of what fits on average"
     )
     task_weights: dict[str, float] = {}
-    """Relative frequency of a task among a picture's texts; 1 if not named, 0 leaves it out."""
+    """Relative frequency of a task ("caption") or of a task in a language ("caption:en") among a picture's
+    texts; 1 if not named, 0 leaves it out."""
     language_weights: dict[str, float] = {}
     image_loss_when_reading: bool = False
     text_loss_when_drawing: bool = False

@@ -72,6 +72,15 @@ def test_shares_and_weights_are_kept(corpus: Corpus, tokenizers: Tokenizers) -> 
     assert all(corpus.tasks[corpus.task[u.texts[0]]] == "caption" for u in drawn)
 
 
+def test_a_task_in_one_language_can_be_weighted(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    weights = {"caption": 1.0, "caption:en": 8.0, "vqa": 0.0}
+    batches = make(corpus, tokenizers, draw_share=0.0, task_weights=weights, texts_per_picture=1)
+    texts = Counter(
+        corpus.langs[corpus.lang[i]] for s in range(300) for r in batches.plan(s) for u in r for i in u.texts
+    )
+    assert abs(texts["en"] / texts.total() - 8 / 9) < 0.03
+
+
 def test_rows_are_well_filled(corpus: Corpus, tokenizers: Tokenizers) -> None:
     batches = make(corpus, tokenizers)
     filled = np.mean([(batches.batch(step).units >= 0).float().mean() for step in range(50)])
