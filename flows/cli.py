@@ -136,7 +136,7 @@ def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
         grid.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows[:limit]:
         grid.add_row(*[_cell(v) for v in row.values()])
-    console.print(grid, highlight=False, markup=False)
+    console.print(grid, highlight=False)
     if len(rows) > limit:
         console.print(f"[dim]… and {len(rows) - limit:,} rows more (--json prints all)")
 

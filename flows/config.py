@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import cached_property
 from pathlib import Path
+from string import Template
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -205,6 +207,11 @@ def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _absolute(path: str, base: Path) -> str:
+    """`${NAME}` stands for an environment variable, so that a configuration names no place of one machine."""
+    try:
+        path = Template(path).substitute(os.environ)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f'path = "{path}": set the environment variable {error}') from error
     return path if "://" in path else str((base / Path(path).expanduser()).resolve())
 
 

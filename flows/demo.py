@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from flows import server
@@ -113,7 +114,7 @@ def _grid(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         grid.add_row(*[_cell(value) for value in row.values()])
     console.print()
-    console.print(grid, highlight=False, markup=False)
+    console.print(grid, highlight=False)
 
 
 def _cell(value: Any) -> str:
@@ -123,4 +124,4 @@ def _cell(value: Any) -> str:
         return "yes" if value else "NO"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))

@@ -125,7 +125,7 @@ SELECT source, stage, sum(n)::BIGINT AS came_in, coalesce(sum(n) FILTER (kept), 
        coalesce(sum(n) FILTER (NOT kept), 0)::BIGINT AS dropped, any_value(reasons) AS reasons
 FROM counts LEFT JOIN reasons USING (source, stage)
 GROUP BY source, stage
-ORDER BY source, stage <> 'collect', stage <> 'filter', stage
+ORDER BY source, stage <> 'collect', stage <> 'filter', came_in DESC, kept DESC, stage
 """,
     """
 CREATE VIEW funnel_check AS
