@@ -1,4 +1,4 @@
-"""A Prefect API for one command: the one that runs already, or a small one that ends with us, even on kill -9.
+"""A Prefect API for one command: one that runs already, or a small one that ends with us, even on kill -9.
 
 Prefect's own temporary server outlives a killed flow; this one asks the kernel to be ended with its parent.
 """
@@ -39,7 +39,7 @@ def api() -> Iterator[str]:
         return
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    process = _start(port)
+    process = start(port)
     try:
         os.environ["PREFECT_API_URL"] = url  # Prefect reads it once, when it is imported:
         import prefect  # noqa: F401  here, while the server starts
@@ -49,11 +49,7 @@ def api() -> Iterator[str]:
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _send_logs()
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        stop(process)
 
 
 def _send_logs() -> None:
@@ -62,13 +58,30 @@ def _send_logs() -> None:
         handlers.APILogHandler().flush()
 
 
-def _start(port: int) -> subprocess.Popen:
-    """Its words go to a log file: what a server says while it is being stopped helps nobody at the terminal."""
+def start(port: int, *, ui: bool = False) -> subprocess.Popen:
+    """Starts a server that ends with us; with `ui` also the pages, the scheduler and the automations.
+
+    Its words go to a log file: what a server says while it is being stopped helps nobody at the terminal.
+    """
     home = Path(os.environ.get("PREFECT_HOME", ".prefect"))
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
-        command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid())]
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid()), "ui" if ui else "api"]
+        env = {**os.environ, "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+        # a session of its own: Ctrl-C is for us, and we stop it when nobody needs it any more
+        return subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+        )
+
+
+def stop(process: subprocess.Popen, seconds: float = 10) -> None:
+    """Asks a process to end, and makes it end when it does not."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
@@ -103,15 +116,15 @@ def end_with(parent: int) -> None:
             raise SystemExit(0)
 
 
-def serve(port: int) -> None:
-    """The API without UI and background services."""
+def serve(port: int, ui: bool) -> None:
+    """The API; without `ui` it has no pages and no background services."""
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True)
+    app = create_app(ephemeral=not ui)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":
     end_with(int(sys.argv[2]))
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), sys.argv[3] == "ui")

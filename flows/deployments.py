@@ -1,0 +1,100 @@
+"""Every deployment: what Prefect may start, and when; and the process that starts what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import server
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A flow that can be started from the UI, by a schedule or through the API."""
+
+    name: str
+    flow: str
+    """Module and flow, e.g. "flows.ingest.ingest": found wherever the package is installed."""
+    about: str
+    cron: str | None = None
+    active: bool = False
+    """Whether its schedule runs from the start; it is switched on and off in the UI."""
+
+
+DEPLOYMENTS = (
+    Deployment("ingest", "flows.ingest.ingest", "Brings in what is new and commits a snapshot.", "0 2 * * *"),
+    Deployment("train", "flows.train.train", "Trains on the newest snapshot.", "0 3 * * 0"),
+    Deployment("evaluate", "flows.evaluate.evaluate", "Scores the newest checkpoint on the held-out rows."),
+    Deployment("retrain", "flows.mill.mill", "The whole mill: ingest, train, evaluate, report."),
+    Deployment("report", "flows.report.report", "Writes the report and the catalog.", "0 6 * * *"),
+)
+AT_ONCE = 1
+"""Runs at once: they share one store and the cores of one machine; the others wait their turn."""
+
+
+def flow_of(deployment: Deployment) -> Any:
+    """Imports the flow."""
+    module, _, name = deployment.flow.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def deployments(config: Path) -> list[Any]:
+    """Prefect's deployments, with this configuration as the default of their parameter `config`."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.flows import EntrypointType
+
+    made = []
+    for one in DEPLOYMENTS:
+        schedules = []
+        if one.cron:
+            cron = CronSchedule(cron=one.cron)
+            schedules.append(DeploymentScheduleCreate(schedule=cron, active=one.active, slug=one.name))
+        deployment = flow_of(one).to_deployment(
+            one.name,
+            description=one.about,
+            parameters={"config": str(config)},
+            schedules=schedules,
+            tags=["millrace"],
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        made.append(deployment)
+    return made
+
+
+async def serve(made: list[Any], ready: int) -> None:
+    """Registers the deployments, says so on a file descriptor, and runs what is due until SIGTERM."""
+    from prefect.runner import Runner
+
+    runner = Runner(name="millrace", limit=AT_ONCE, pause_on_shutdown=False)
+    for deployment in made:
+        await keep_switches(deployment)
+        await runner.aadd_deployment(deployment)
+    os.write(ready, b"1")
+    os.close(ready)
+    await runner.start()
+
+
+async def keep_switches(deployment: Any) -> None:
+    """A schedule that a person has switched on or off stays so when everything is started again."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    async with get_client() as client:
+        try:
+            known = await client.read_deployment_by_name(deployment.full_name)
+        except ObjectNotFound:
+            return
+    active = {one.slug: one.active for one in known.schedules}
+    for schedule in deployment.schedules or []:
+        schedule.active = active.get(schedule.slug, schedule.active)
+
+
+if __name__ == "__main__":
+    server.end_with(int(sys.argv[2]))
+    asyncio.run(serve(deployments(Path(sys.argv[1])), int(sys.argv[3])))
