@@ -13,9 +13,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.matching import components
+from pipeline.stage import decision_rows
 from pipeline.step import digest
 from storage import parts
 from storage.store import Store
+
+STAGE = "split"
 
 
 class Splits(BaseModel):
@@ -47,23 +50,37 @@ def assign(db: duckdb.DuckDBPyConnection, candidates: str, settings: Splits) -> 
 
 
 def assign_all(store: Store, settings: Splits) -> int:
-    """Gives every kept row without a split one, and commits them; returns how many."""
+    """Gives every kept row without a split one, and commits them; returns how many.
+
+    Training rows that now hang together with a held-out row are dropped by a decision of the stage `split`: no
+    later snapshot holds them, and no snapshot changes.
+    """
     with store.connect() as db:
         db.execute(
             "CREATE TEMP TABLE unsplit AS SELECT sample_id FROM verdicts WHERE kept "
             "AND sample_id NOT IN (SELECT sample_id FROM splits)"
         )
-        # with their parts: a row that changed gets its split anew
-        held = db.sql(
-            "SELECT sample_id, part FROM samples SEMI JOIN unsplit USING (sample_id) ORDER BY sample_id"
-        ).fetchall()
         rows = assign(db, "unsplit", settings)
+        lost = overtaken(db, rows)
     if not rows.num_rows:
         return 0
-    key = digest(["splits", settings.model_dump(), held])
-    parts.stage(store, key, {"splits": rows})
+    key = digest(["splits", settings.model_dump(), rows["sample_id"].to_pylist()])
+    tables = {"splits": rows}
+    if lost.num_rows:
+        reason = pa.repeat("contaminated", lost.num_rows)
+        tables["decisions"] = decision_rows(
+            lost["sample_id"], lost["source"], STAGE, reason, lost["detail"], digest(settings.model_dump())
+        )
+    parts.stage(store, key, tables)
     parts.commit(store, [key])
     return rows.num_rows
+
+
+def overtaken(db: duckdb.DuckDBPyConnection, assigned: pa.Table) -> pa.Table:
+    """sample_id, source, detail of the training rows that share a picture group or a document with a row
+    that was now assigned to `validation` or `test`; the detail names that row."""
+    db.register("assigned", assigned)
+    return db.sql(_OVERTAKEN).to_arrow_table()
 
 
 def _bonds(rows: str) -> str:
@@ -124,3 +141,16 @@ SELECT sample_id, cluster_id,
 FROM members JOIN drawn USING (component) ORDER BY sample_id
 """
 """A component's cluster and split: the standing one, else drawn by its first member."""
+
+_OVERTAKEN = f"""
+WITH guards AS (
+    SELECT sample_id AS node, image_id, document_id, source FROM samples
+    JOIN (SELECT sample_id FROM assigned WHERE split <> 'train') USING (sample_id)),
+trained AS (
+    SELECT sample_id AS node, image_id, document_id, source FROM samples
+    JOIN (SELECT sample_id FROM splits WHERE split = 'train') USING (sample_id)),
+guarded AS (SELECT bond, min(node) AS detail FROM ({_bonds("guards")}) GROUP BY bond)
+SELECT node AS sample_id, any_value(source) AS source, min(detail) AS detail
+FROM ({_bonds("trained")}) JOIN guarded USING (bond) JOIN samples ON sample_id = node
+GROUP BY node ORDER BY node
+"""

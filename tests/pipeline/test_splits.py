@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.splits import Splits, assign, assign_all
+from pipeline.splits import Splits, assign, assign_all, overtaken
 from storage import parts
 from storage.store import Store
 from storage.tables import TABLES
@@ -141,6 +141,29 @@ def test_a_held_out_row_that_joins_a_training_cluster_is_test_and_the_training_r
     assert split(corpus)["later"][1] == "test", "held-out wins for what comes after"
 
 
+def test_training_rows_are_overtaken_by_held_out_rows_that_come_later(corpus) -> None:
+    group(corpus, p="p", p2="p", q="q")
+    place(corpus, "near", "p", "train")
+    place(corpus, "far", "q", "train")
+    place(corpus, "tested", "p", "test")
+    corpus.sample("same-document", None, document_id="d")
+    corpus.db.execute(
+        "INSERT INTO splits (sample_id, cluster_id, split) VALUES ('same-document', 'x', 'train')"
+    )
+    corpus.sample("held", "p2", document_id="d", held_out=True)
+    corpus.db.execute("CREATE TEMP TABLE late AS SELECT 'held' AS sample_id")
+    rows = assign(corpus.db, "late", Splits())
+    lost = overtaken(corpus.db, rows).to_pylist()
+    assert {row["sample_id"]: row["detail"] for row in lost} == {"near": "held", "same-document": "held"}
+
+
+def test_training_rows_are_not_overtaken_by_training_rows(corpus) -> None:
+    place(corpus, "old", "p", "train")
+    corpus.sample("new", "p")
+    corpus.db.execute("CREATE TEMP TABLE late AS SELECT 'new' AS sample_id")
+    assert overtaken(corpus.db, assign(corpus.db, "late", Splits())).num_rows == 0
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.booleans()), min_size=1, max_size=14),
@@ -190,3 +213,30 @@ def test_a_store_gets_each_split_once(tmp_path) -> None:
     assert store.version("splits") == version
     assert store.read("splits").num_rows == 20
     assert set(store.read("splits").schema.names) == set(TABLES["splits"].schema.names)
+
+
+def test_a_store_drops_training_rows_that_are_overtaken_and_the_counts_add_up(tmp_path) -> None:
+    import pyarrow as pa
+
+    store = Store.open(tmp_path / "store")
+
+    def ingest(part: str, ids: list[str], held_out: bool) -> None:
+        n = len(ids)
+        samples = {"sample_id": ids, "document_id": ids, "source": [part] * n, "held_out": [held_out] * n}
+        samples["image_id"] = [sample[-1] for sample in ids]
+        decisions = {"sample_id": ids, "source": [part] * n, "stage": ["collect"] * n, "kept": [True] * n}
+        parts.stage(store, part, {"samples": pa.table(samples), "decisions": pa.table(decisions)})
+        parts.commit(store, [part])
+        assign_all(store, Splits(validation=0, test=0))
+
+    ingest("web", ["a1", "a2", "a3"], held_out=False)
+    ingest("benchmark", ["b2"], held_out=True)
+    lost = store.read("decisions", where="NOT kept").to_pylist()
+    assert [(r["sample_id"], r["stage"], r["reason"], r["detail"]) for r in lost] == [
+        ("a2", "split", "contaminated", "b2")
+    ]
+    with store.connect() as db:
+        assert db.sql("SELECT source, came_in, kept, dropped, adds_up FROM funnel_check").fetchall() == [
+            ("benchmark", 1, 1, 0, True),
+            ("web", 3, 2, 1, True),
+        ]
