@@ -16,8 +16,16 @@ PRESETS = {"tiny": 1, "small": 2, "base": 5, "large": 12}
 """The dial: about 2.7M, 10M, 125M and 1B parameters."""
 
 
+DEPTH = 5
+"""Layers of a preset beyond its dial."""
+
+
 class ConfigError(ValueError):
     """Settings that cannot go together; the message says what to change."""
+
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""`auto` is bf16 where the machine multiplies it faster."""
 
 
 class Settings(BaseModel):
@@ -96,27 +104,22 @@ class ModelConfig(Settings):
     modalities: tuple[Modality, ...]
     width: int = Field(default=128, ge=8, multiple_of=2)
     depth: int = Field(default=6, ge=1)
-    heads: int = Field(default=4, ge=1)
+    heads: int = Field(default=2, ge=1)
     kv_heads: int = Field(default=2, ge=1)
-    hidden: int = Field(default=512, ge=8)
-    """Width inside the feed-forward layers."""
+    hidden: int = Field(default=512, ge=8, description="Width inside the feed-forward layers")
     activation: Literal["relu2", "swiglu"] = "relu2"
-    dense: bool = False
-    """One set of weights for all modalities: the control experiment."""
-    rope_base: float = 1_000.0
-    rope_2d: bool = False
-    """A code's position is its row and its column, half of the channels for each; else its place in reading
-    order."""
-    embed_levels: bool = False
-    """A code's embedding is its own plus a projection of its quantised levels."""
-    neighbours: Literal["none", "before", "around"] = "none"
+    norm: Literal["rms", "layer"] = Field(default="layer", description="RMSNorm, or LayerNorm without bias")
+    dense: bool = Field(default=False, description="One set of weights for all modalities: the control")
+    rope_base: float = 100.0
+    rope_2d: bool = Field(default=True, description="A code's position is its row and column, not its turn")
+    embed_levels: bool = Field(default=True, description="A code's embedding adds up its quantised levels")
+    neighbours: Literal["none", "before", "around"] = "before"
     """A code's embedding is mixed with those of the codes beside and above it that come before it, or of all
     eight around it (of a picture that is being drawn, again only of those before)."""
-    norm: Literal["rms", "layer"] = "rms"
+    see_whole_picture: bool = True
+    """A picture that is only read is seen as a whole: each of its codes attends to all of them, and not only
+    to those before it."""
     embedding_std: float = 0.5
-    see_whole_picture: bool = False
-    """A picture that is only read is seen as a whole (each code attends to all of its picture's codes), not
-    in raster order."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -145,10 +148,15 @@ class ModelConfig(Settings):
             raise ConfigError(f'no preset "{dial}": use one of {", ".join(PRESETS)}, or a number')
         n = PRESETS[dial] if isinstance(dial, str) else dial
         width = 128 * n
-        channels = 32 if n == 1 else 64 if n < 8 else 128
-        heads = width // channels
-        kv_heads = heads // 2 if heads % 2 == 0 else heads
-        sizes = {"width": width, "depth": n + 5, "heads": heads, "kv_heads": kv_heads, "hidden": 4 * width}
+        heads = width // (64 if n < 8 else 128)
+        sizes = {
+            "width": width,
+            "depth": n + DEPTH,
+            "heads": heads,
+            "kv_heads": max(min(2, heads), heads // 2) if heads % 2 == 0 else heads,
+            "hidden": 4 * width,
+            "rope_base": 100.0 if n == 1 else 10_000.0,
+        }
         return cls.model_validate({"modalities": modalities, **sizes, **overrides})
 
     @property
@@ -174,8 +182,8 @@ class ModelConfig(Settings):
 class BatchConfig(Settings):
     """What goes into a batch, and how often."""
 
-    rows: int = Field(default=8, ge=1)
-    row_length: int = Field(default=256, ge=8, description="Tokens per row")
+    rows: int = Field(default=32, ge=1)
+    row_length: int = Field(default=160, ge=8, description="Tokens per row")
     draw_share: float = Field(
         default=0.15, ge=0, le=1, description="Share of units that go from text to picture"
     )
@@ -238,7 +246,7 @@ class TrainConfig(Settings):
     text_weight: float = Field(default=1.0, ge=0, description="Weight of the mean loss over text")
     image_weight: float = Field(default=0.25, ge=0, description="Weight of the mean loss over picture codes")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "auto"
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if unset")
     split: str = "train"
@@ -266,7 +274,7 @@ class ImageTokenizerConfig(Settings):
     steps: int = Field(default=2000, ge=1)
     batch: int = Field(default=32, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig(matrix_lr=0.03, warmup=100, warmdown=0.6, clip=0.0)
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Precision = "auto"
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     encode_batch: int = Field(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from model.checkpoint import write_file
 from model.config import ImageTokenizerConfig
 from model.layers import Linear
-from model.memory import keep_freed_memory
+from model.machine import keep_freed_memory, use_bf16
 from model.optim import Optimizer
 
 MATRICES = ("stem.", "encoder.", "from_latent.", "decoder.")
@@ -280,7 +280,7 @@ def fit(
         torch.set_num_threads(config.threads)
     keep_freed_memory()
     network, quantizer = Autoencoder(config).initialise(config.seed), Quantizer(config.levels)
-    bf16 = config.precision == "bf16"
+    bf16 = use_bf16(config.precision)
     dtype = torch.bfloat16 if bf16 else torch.float32
     optimizer = Optimizer(network, config.optimizer, matrices=MATRICES, bf16=bf16)
     rng = np.random.Generator(np.random.Philox(key=[config.seed, 1]))

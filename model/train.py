@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from model.batches import Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
 from model.corpus import Corpus
-from model.memory import keep_freed_memory
+from model.machine import keep_freed_memory, use_bf16
 from model.optim import Optimizer
 from model.optim import schedule as step_size
 from model.tokenizers import Tokenizers
@@ -37,8 +38,10 @@ from storage.store import Store
 RUN = "run.json"
 FLUSH_SECONDS = 5.0
 """Metrics wait at most this long: a commit takes some tens of milliseconds."""
-TRIAL_STEPS = (2, 6)
-"""Steps run to warm up, and to measure, when a time budget is to become a number of steps."""
+TRIAL_STEPS = (6, 20)
+"""Fewest and most steps that are measured when a time budget is to become a number of steps."""
+TRIAL_SECONDS = 5.0
+"""Time after which they are enough."""
 MAPPED_FROM = 200_000
 """Texts from which on the corpus is mapped from files instead of held in memory."""
 
@@ -98,8 +101,11 @@ class Run:
     def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
         self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
         self.root = store.folder("checkpoints") / run_id
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        known = self._known()
+        self.steps: int | None = known["steps"] if known else config.steps
+        self.bf16 = known["bf16"] if known else use_bf16(config.precision, config.device)
+        # sums over other shares of the work differ in their last bits
+        torch.set_num_threads(known["threads"] if known else config.threads or torch.get_num_threads())
         if config.device == "cpu":
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
@@ -124,32 +130,31 @@ class Run:
     def begin(self) -> None:
         """Fresh weights and optimizer, from the seed."""
         self.network = Transformer(self.model_config).initialise(self.config.seed).to(self.config.device)
-        self.network.bf16 = self.config.precision == "bf16"
-        self.optimizer = Optimizer(
-            self.network, self.config.optimizer, matrices=MATRICES, bf16=self.config.precision == "bf16"
-        )
+        self.network.bf16 = self.bf16
+        self.optimizer = Optimizer(self.network, self.config.optimizer, matrices=MATRICES, bf16=self.bf16)
 
     def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Path:
         """Runs from where the last checkpoint ended up to the last step."""
-        self.steps = self._settle()
+        steps = self._settle()
+        self.steps = steps
         self._state("started")
         saved = checkpoints.latest(self.root)
         step = saved.step if saved else 0
         if saved:
             self._record(saved)  # a kill may have come between the files and the row
-            if step >= self.steps:
+            if step >= steps:
                 self._state("finished")
                 return saved.folder
             self.network.load_state_dict(saved.weights(self.config.device))
             self.optimizer.load(saved.optimizer(self.config.device))
         meter = Meter(self.store, self.run_id, step)
-        while step < self.steps:
+        while step < steps:
             if step % self.config.checkpoint_every == 0 or (saved and step == saved.step):
                 self._plan(step)
-            found = self.step(step)
+            found = self.step(step, steps)
             step += 1
             meter.count(self.config.batch.rows * self.config.batch.row_length)
-            if step % self.config.log_every == 0 or step == self.steps:
+            if step % self.config.log_every == 0 or step == steps:
                 values = {f"loss_{name}": float(loss) for name, loss in found.items()}
                 if not all(map(math.isfinite, values.values())):
                     raise Diverged(
@@ -157,62 +162,66 @@ class Run:
                         f"and start again under another run id than {self.run_id}"
                     )
                 rate = meter.log(step, values | {"learning_rate": self._lr(step - 1)})
-                progress(Progress(step, self.steps, values["loss_text"], rate))
-            ending = step == self.steps or stop()
+                progress(Progress(step, steps, values["loss_text"], rate))
+            ending = step == steps or stop()
             if ending or step % self.config.checkpoint_every == 0:
                 meter.flush()
                 saved = self._save(step)
-            if ending and step < self.steps and saved:
+            if ending and step < steps and saved:
                 raise Stopped(saved.folder, step)
         self._state("finished")
         return checkpoints.read(self.root).folder
 
-    def step(self, step: int) -> dict[str, torch.Tensor]:
-        """One optimizer step (from 0); the mean loss of each modality before it."""
+    def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
+        """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality before it."""
         device = self.config.device
         batch = self.batches.batch(step)
         pairs = self.network.targets(batch.tokens(device), batch.targets.to(device))
         found = losses.per_modality(pairs, self.config.label_smoothing)
         losses.weighted(found, self.weights).backward()
-        self.optimizer.step(step, self.steps)
+        self.optimizer.step(step, steps)
         return {m.name: loss.detach() for m, loss in zip(self.model_config.modalities, found, strict=True)}
 
     def _lr(self, step: int) -> float:
-        return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps)
+        return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps or 1)
+
+    def _known(self) -> dict[str, Any] | None:
+        """What was fixed when the run started, if it has, and the check that it is the same run."""
+        path = self.root / RUN
+        if not path.is_file():
+            return None
+        known = json.loads(path.read_text())
+        if {key: known[key] for key in self._settings()} != self._settings():
+            raise TrainError(
+                f"run {self.run_id} was started with other settings or on another snapshot: "
+                f"give another run id, or the settings in {path}"
+            )
+        return known
+
+    def _settings(self) -> dict[str, Any]:
+        return {"config": self.config.model_dump(mode="json"), "content_hash": self.snapshot.content_hash}
 
     def _settle(self) -> int:
-        """The number of steps, fixed when the run starts, and the check that it is the same run."""
-        settings = {"config": self.config.model_dump(mode="json"), "content_hash": self.snapshot.content_hash}
-        path = self.root / RUN
-        if path.is_file():
-            known = json.loads(path.read_text())
-            if {key: known[key] for key in settings} != settings:
-                raise TrainError(
-                    f"run {self.run_id} was started with other settings or on another snapshot: "
-                    f"give another run id, or the settings in {path}"
-                )
-            torch.set_num_threads(
-                known["threads"]
-            )  # sums over other shares of the work differ in their last bits
-            return known["steps"]
-        steps = self.config.steps or self._affordable(self.config.seconds or 1.0)
+        """The number of steps, and the file that fixes it with all else that depends on the machine."""
+        if (self.root / RUN).is_file() and self.steps:
+            return self.steps
+        steps = self.steps or self._affordable(self.config.seconds or 1.0)
+        fixed = {"steps": steps, "threads": torch.get_num_threads(), "bf16": self.bf16, **self._settings()}
         self.root.mkdir(parents=True, exist_ok=True)
-        fixed = {"steps": steps, "threads": torch.get_num_threads(), **settings}
-        checkpoints.write_file(path, json.dumps(fixed, indent=1).encode())
+        checkpoints.write_file(self.root / RUN, json.dumps(fixed, indent=1).encode())
         return steps
 
     def _affordable(self, seconds: float) -> int:
         """Steps that fit in a time, measured on weights that are then thrown away."""
-        warm, measured = TRIAL_STEPS
-        self.steps = warm + measured
         start = time.perf_counter()
-        for step in range(warm + measured):
-            if step == warm:
-                begun = time.perf_counter()
-            self.step(step)
-        took = (time.perf_counter() - begun) / measured
+        took: list[float] = []
+        while len(took) < TRIAL_STEPS[1] and (len(took) < TRIAL_STEPS[0] or sum(took) < TRIAL_SECONDS):
+            begun = time.perf_counter()
+            self.step(len(took), TRIAL_STEPS[1])
+            took.append(time.perf_counter() - begun)
         self.begin()
-        return max(1, int((seconds - (time.perf_counter() - start)) / took))
+        left = seconds - (time.perf_counter() - start)
+        return max(1, int(left / statistics.median(took[TRIAL_STEPS[0] // 2 :])))
 
     def _plan(self, step: int) -> None:
         """Records which samples the steps up to the next checkpoint see, before they see them."""
@@ -223,7 +232,7 @@ class Run:
             return
         rows = [
             {"run_id": self.run_id, "step": s, "slot": slot, "sample_ids": ids}
-            for s in range(first, min(first + every, self.steps))
+            for s in range(first, min(first + every, self.steps or 0))
             for slot, ids in enumerate(self.batches.sample_ids(s))
         ]
         self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN), parts=[part])

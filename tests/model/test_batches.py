@@ -115,7 +115,9 @@ def test_no_token_sees_another_unit_or_branch(corpus: Corpus, tokenizers: Tokeni
         assert (batch.units[row, query] == batch.units[row, key]).all()
         same_path = (batch.branches[row, key] == 0) | (batch.branches[row, key] == batch.branches[row, query])
         assert same_path.all()
-        assert (key < query).all()
+        read = (batch.blocks[row, key] > 0) & (batch.blocks[row, key] == batch.blocks[row, query])
+        assert ((key < query) | read).all()
+        assert read.any() == (batch.blocks[row] > 0).any()
 
 
 def test_samples_in_the_plan_are_those_in_the_batch(corpus: Corpus, tokenizers: Tokenizers) -> None:

@@ -19,13 +19,20 @@ from model.tokenizers import Tokenizers
 from model.tokens import Tokens
 from model.transformer import Transformer
 
+PLAIN = {
+    "norm": "rms",
+    "rope_2d": False,
+    "embed_levels": False,
+    "neighbours": "none",
+    "see_whole_picture": False,
+}
 VARIANTS = {
-    "plain": {},
+    "default": {},
+    "plain": PLAIN,
     "dense": {"dense": True},
-    "whole": {"see_whole_picture": True},
-    "before": {"neighbours": "before", "norm": "layer"},
-    "all": {"see_whole_picture": True, "neighbours": "around", "rope_2d": True, "embed_levels": True},
-    "2d": {"rope_2d": True, "embed_levels": True, "activation": "swiglu"},
+    "whole": PLAIN | {"see_whole_picture": True},
+    "2d": PLAIN | {"rope_2d": True, "embed_levels": True, "activation": "swiglu"},
+    "around": {"neighbours": "around"},
 }
 
 

@@ -117,7 +117,7 @@ def test_divergence_is_an_error_that_says_what_to_do(
 
 def test_seconds_become_steps_once(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
     store, snapshot = tiny_store
-    config = settings(steps=None, seconds=2.0)
+    config = settings(steps=None, seconds=1.5)
     folder = train(store, snapshot, config, run_id="r")
     known = json.loads((folder.parent / "run.json").read_text())
     assert checkpoint.read(folder).step == known["steps"] > 10
