@@ -52,8 +52,8 @@ def assign(db: duckdb.DuckDBPyConnection, candidates: str, settings: Splits) -> 
 def assign_all(store: Store, settings: Splits) -> int:
     """Gives every kept row without a split one, and commits them; returns how many.
 
-    Training rows that now hang together with a held-out row are dropped by a decision of the stage `split`: no
-    later snapshot holds them, and no snapshot changes.
+    Training rows that now hang together with a held-out row are dropped, by a decision of the stage `split`:
+    no later snapshot holds them, and no snapshot changes.
     """
     with store.connect() as db:
         db.execute(
