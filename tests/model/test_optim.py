@@ -67,7 +67,7 @@ def test_the_step_size_rises_holds_and_falls() -> None:
     config = OptimizerConfig(warmup=10, warmdown=0.5, final=0.1)
     sizes = [schedule(config, step, 100) for step in range(100)]
     assert sizes[0] == 0.1 and sizes[10] == sizes[50] == 1.0 and 0.1 < sizes[99] < 0.13
-    assert all(a >= b for a, b in itertools.pairwise(sizes))
+    assert all(a >= b for a, b in itertools.pairwise(sizes[10:]))
     cosine = config.model_copy(update={"schedule": "cosine"})
     assert 0.54 < schedule(cosine, 50, 100) < 0.56
     assert schedule(config.model_copy(update={"schedule": "constant"}), 99, 100) == 1.0
