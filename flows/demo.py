@@ -19,7 +19,8 @@ from pipeline.gallery.server import serve
 from pipeline.gallery.writer import GalleryExists, write
 from storage.store import Store
 
-SEED = 0
+SEED = 2026
+"""Not one of the seeds on which thresholds were chosen."""
 
 
 class DemoError(Exception):

@@ -27,9 +27,9 @@ def current(store: Store, table: str, fingerprint: str, where: Mapping[str, str]
     entry = book.get(name)
     if entry and entry["fingerprint"] == fingerprint and entry["clean"]:
         return entry["generation"]
-    fresh = entry is None
-    number = 0 if fresh else entry["generation"] + (entry["fingerprint"] != fingerprint)
-    if not fresh:
+    number = 0
+    if entry:
+        number = entry["generation"] + (entry["fingerprint"] != fingerprint)
         _write(path, book, name, fingerprint, number, clean=False)
         store.clear(table, where)
     _write(path, book, name, fingerprint, number, clean=True)
