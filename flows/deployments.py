@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +69,30 @@ def deployments(config: Path) -> list[Any]:
 
 
 async def serve(made: list[Any], ready: int) -> None:
-    """Registers the deployments, says so on a file descriptor, and runs what is due until SIGTERM."""
+    """Registers the deployments, says so on a file descriptor, and runs what is due until SIGTERM.
+
+    What runs then is cancelled: it gets SIGTERM, too, and half a minute to save.
+    """
     from prefect.runner import Runner
 
+    asked = asyncio.Event()
     runner = Runner(name="millrace", limit=AT_ONCE, pause_on_shutdown=False)
     for deployment in made:
         await keep_switches(deployment)
         await runner.aadd_deployment(deployment)
+    running = asyncio.create_task(runner.start())
+    await asyncio.sleep(
+        0
+    )  # its own handler of SIGTERM starts a coroutine and never awaits it
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
     os.write(ready, b"1")
     os.close(ready)
-    await runner.start()
+    stopped = asyncio.create_task(asked.wait())
+    await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if asked.is_set():
+        await runner.astop()
+    stopped.cancel()
+    await running
 
 
 async def keep_switches(deployment: Any) -> None:
