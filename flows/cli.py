@@ -160,8 +160,8 @@ def _cell(value: Any) -> str:
 def demo(
     full: Annotated[bool, typer.Option("--full", help="Train for up to an hour instead of minutes.")] = False,
     path: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo"),
-    size: Annotated[int, typer.Option(min=200, help="Pictures to make; 0 for the default.")] = 0,
-    seconds: Annotated[float, typer.Option(help="Seconds of training; 0 for the default.")] = 0,
+    size: Annotated[int | None, typer.Option(min=200, help="Pictures to make.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Seconds of training.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Runs the whole mill on the embedded demo corpus: ingest, train, evaluate, report.
@@ -171,7 +171,7 @@ def demo(
     quiet_prefect(Path())
     from flows import demo as demonstration
 
-    show_if = demonstration.run(path, full=full, size=size or None, seconds=seconds or None)
+    show_if = demonstration.run(path, full=full, size=size, seconds=seconds)
     if as_json:
         show(show_if, True)
 
