@@ -15,6 +15,7 @@ from model.config import ImageTokenizerConfig, TrainConfig
 from pipeline.splits import Splits
 from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, load
 from storage.media import Limits
+from storage.tables import TABLES
 
 
 class ConfigError(Exception):
@@ -177,8 +178,22 @@ def read(path: str | Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     config = parse(resolve(raw, path.resolve().parent), str(path))
-    _ = (config.source_steps, config.annotator_steps, config.filter_steps, config.gather_steps)
+    _ = config.source_steps
+    check_reads(config)
     return config
+
+
+def check_reads(config: Config) -> None:
+    """Every annotation that a step reads is made by an annotator of this configuration.
+
+    Raises:
+        ConfigError: it is not; the message names the annotator to add.
+    """
+    made = {step.table() for step in config.annotator_steps}
+    for step in (*config.annotator_steps, *config.filter_steps, *config.gather_steps):
+        tables = {r.split(".")[0] for r in step.reads if "." in r or isinstance(step, Gather)}
+        for table in sorted(tables - made - set(TABLES)):
+            raise ConfigError(f'{step.module()} reads "{table}": add [[annotators]] use = "annotators.{table}"')
 
 
 def parse(raw: dict[str, Any], origin: str = "configuration") -> Config:
