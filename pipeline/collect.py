@@ -61,8 +61,11 @@ def collect(origin: Origin, shard: Shard, limits: Limits) -> dict[str, pa.Table]
             if picture is not None:
                 pictures.setdefault(picture.image_id, _image_row(picture))
             text, text_reason = clean(raw["text"])
+            prompt, prompt_reason = clean(_bytes(raw["prompt"]))
+            if prompt_reason and not reason and not text_reason:  # an answer without its question is none
+                reason, detail = prompt_reason, "the prompt"
             reason = reason or text_reason or _nothing(picture, text)
-            row = _sample_row(origin, raw, picture, text, now)
+            row = _sample_row(origin, raw, picture, prompt, text, now)
             made["samples"].append(row)
             made["decisions"].append(
                 {
@@ -133,6 +136,10 @@ def _picture(
     return found, None, None
 
 
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogatepass")
+
+
 def _nothing(picture: media.Picture | None, text: str | None) -> str | None:
     return "empty_row" if picture is None and not text else None
 
@@ -142,10 +149,14 @@ def _image_row(picture: media.Picture) -> dict:
 
 
 def _sample_row(
-    origin: Origin, raw: dict, picture: media.Picture | None, text: str | None, now: datetime
+    origin: Origin,
+    raw: dict,
+    picture: media.Picture | None,
+    prompt: str | None,
+    text: str | None,
+    now: datetime,
 ) -> dict:
     position = raw["position"] or 0
-    prompt, _ = clean(raw["prompt"].encode("utf-8", "surrogatepass") if raw["prompt"] is not None else None)
     document = raw["document"] or raw["origin"]
     return {
         "sample_id": sample_id(origin.name, raw["origin"], position),
