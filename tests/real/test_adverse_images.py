@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import tarfile
-import time
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from storage.media import FORMATS, Limits, MediaError, Picture, normalise
+from storage.media import FORMATS, MediaError, Picture
 
-DATA = (
-    Path(os.environ.get("MILLRACE_REAL_DATA", Path(__file__).parents[2] / "../shared/data"))
-    / "adverse-images"
-)
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no real data here")
-
-LIMITS = Limits(min_side=1, max_side=256)
-LONGEST = 5.0
-"""Seconds that no file may take: twenty times the slowest, so that a busy machine does not fail the test."""
-
-OTHER_FORMATS = {
-    "DDS": "textures of games, not on the list of formats",
-    "BLP": "textures of games, not on the list of formats",
-    "TGA": "has no signature: any bytes could pass for one",
-    "FLI": "an animation format, not on the list",
-    "SPIDER": "has no signature",
-    "MSP": "not on the list",
-}
-"""Formats that Pillow reads and we refuse as `not_an_image`."""
-
-DIFFERENT = {
-    "pillow/psd-oob-write-overflow.psd": "broken in a layer; the merged picture is whole",
-}
 FRAMES = {
     "pillow/test_extents_transparency.gif": "Pillow counts 2; there is one image block",
 }
@@ -43,26 +16,13 @@ LAYERS = {"PSD", "ICO"}
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> dict[str, Picture | MediaError]:
-    found: dict[str, Picture | MediaError] = {}
-    with tarfile.open(DATA / "images.tar.gz") as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is None:
-                continue
-            raw, began = file.read(), time.monotonic()
-            try:
-                found[member.name.removeprefix("./")] = normalise(raw, LIMITS)
-            except MediaError as error:
-                found[member.name.removeprefix("./")] = error
-            assert time.monotonic() - began < LONGEST, member.name
-    return found
+def verdicts(adverse: Any) -> dict[str, Picture | MediaError]:
+    return adverse.verdicts
 
 
 @pytest.fixture(scope="module")
-def expected() -> list[dict[str, str]]:
-    with (DATA / "expect_pillow13.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+def expected(adverse: Any) -> list[dict[str, str]]:
+    return adverse.expected
 
 
 def test_every_file_has_a_verdict(verdicts, expected):
@@ -70,25 +30,21 @@ def test_every_file_has_a_verdict(verdicts, expected):
     assert set(verdicts) == {row["file"] for row in expected}
 
 
-def test_verdicts_are_pillows_or_differ_for_a_stated_cause(verdicts, expected):
+def test_verdicts_are_pillows_or_differ_for_a_stated_cause(verdicts, expected, adverse):
     unexplained = []
     for row in expected:
         ours = verdicts[row["file"]]
-        if row["format"] in OTHER_FORMATS:
-            right = isinstance(ours, MediaError) and ours.reason == "not_an_image"
-        else:
-            right = isinstance(ours, Picture) == (row["result"] == "ok" or row["file"] in DIFFERENT)
-        if not right:
+        if not adverse.rightly(row, ours.reason if isinstance(ours, MediaError) else None):
             unexplained.append((row["file"], row["format"], row["result"], row["message"], str(ours)[:200]))
     assert not unexplained
 
 
-def test_the_exceptions_are_needed(verdicts, expected):
+def test_the_exceptions_are_needed(verdicts, expected, adverse):
     rows = {row["file"]: row for row in expected}
-    for file in DIFFERENT:
+    for file in adverse.different:
         assert rows[file]["result"] == "error" and isinstance(verdicts[file], Picture), file
     assert {row["format"] for row in expected} >= {"DDS", "BLP", "TGA", "FLI"}
-    assert not set(OTHER_FORMATS) & set(FORMATS)
+    assert not set(adverse.other_formats) & set(FORMATS)
 
 
 def test_bombs_are_refused_for_their_pixels(verdicts, expected):
