@@ -38,6 +38,10 @@ AT_ONCE = 1
 """Runs at once: they share one store and the cores of one machine; the others wait their turn."""
 
 
+STOPS_S = 35.0
+"""Prefect gives a flow 30 s to end after SIGTERM, then kills it."""
+
+
 def flow_of(deployment: Deployment) -> Any:
     """Imports the flow."""
     module, _, name = deployment.flow.rpartition(".")
@@ -90,8 +94,8 @@ async def serve(made: list[Any], ready: int) -> None:
     stopped = asyncio.create_task(asked.wait())
     await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
     if asked.is_set():
-        await runner.astop()
-    stopped.cancel()
+        await asyncio.wait((asyncio.create_task(runner.astop()),), timeout=STOPS_S)
+        os._exit(0)  # what is left waits for a server that may be gone
     await running
 
 

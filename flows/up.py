@@ -23,8 +23,8 @@ from flows.progress import say
 from flows.server import ServerError
 
 HOST = "127.0.0.1"
-RUNNER_STOPS_S = 30.0
-"""A training run saves where it is before it ends."""
+RUNNER_STOPS_S = 45.0
+"""More than the runner itself gives its flows to save where they are."""
 
 
 class Asked(Exception):
