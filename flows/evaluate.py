@@ -66,7 +66,9 @@ def parser(config: Config) -> Callable[[str], dict[str, Any] | None] | None:
     try:
         return importlib.import_module(name).attributes
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f'[evaluate] attributes = "{name}": no module with a function `attributes`') from error
+        raise ConfigError(
+            f'[evaluate] attributes = "{name}": no module with a function `attributes`'
+        ) from error
 
 
 def scored(parse: Callable[[str], dict[str, Any] | None]) -> Callable[[str], dict[str, Any] | None]:
@@ -89,7 +91,15 @@ def subsets(row: dict[str, Any], parse: Callable[[str], dict[str, Any] | None] |
 
 def items_of(rows: list[dict[str, Any]], place: dict[str, int], parse: Any) -> list[Item]:
     return [
-        Item(r["sample_id"], place[r["image_id"]], r["lang"], r["task"], r["prompt"], r["text"], subsets(r, parse))
+        Item(
+            r["sample_id"],
+            place[r["image_id"]],
+            r["lang"],
+            r["task"],
+            r["prompt"],
+            r["text"],
+            subsets(r, parse),
+        )
         for r in rows
     ]
 
@@ -180,7 +190,9 @@ def run(config: Config, checkpoint: str) -> dict[str, Any]:
 
 def draw(loaded: Loaded, answers: list[Answer], config: Config, folder: Path) -> None:
     """Draws pictures from held-out captions, English ones if there are, and lists them in pictures.json."""
-    captions = sorted((a for a in answers if a.task == "caption"), key=lambda a: (a.lang != "en", a.sample_id))
+    captions = sorted(
+        (a for a in answers if a.task == "caption"), key=lambda a: (a.lang != "en", a.sample_id)
+    )
     wanted = list(dict.fromkeys((a.lang, a.expected) for a in captions))[: config.evaluate.pictures]
     folder.mkdir(parents=True, exist_ok=True)
     listed: list[dict[str, str]] = []
@@ -210,18 +222,27 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         for a in answers
     ]
     store.append("answers", pa.Table.from_pylist(items), parts=[evaluation])
-    store.append("evaluations", pa.Table.from_pylist([{**same, **asdict(s)} for s in found]), parts=[evaluation])
+    store.append(
+        "evaluations", pa.Table.from_pylist([{**same, **asdict(s)} for s in found]), parts=[evaluation]
+    )
 
 
 def examples(answers: list[Answer]) -> list[dict[str, Any]]:
     """A few captions to show, English ones if there are."""
-    captions = sorted((a for a in answers if a.task == "caption"), key=lambda a: (a.lang != "en", a.sample_id))
+    captions = sorted(
+        (a for a in answers if a.task == "caption"), key=lambda a: (a.lang != "en", a.sample_id)
+    )
     return [{"said": a.output, "right": a.correct, "expected": a.expected} for a in captions[:EXAMPLES]]
 
 
 @flow(name="evaluate")
 def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[str, Any]:
-    """Scores a checkpoint on the held-out rows of its snapshot."""
+    """Scores a checkpoint on the held-out rows of its snapshot.
+
+    Args:
+        config: The TOML file that says what to do.
+        checkpoint: Id of a checkpoint or name of its run, or latest.
+    """
     done = run(read(config), checkpoint)
     create_table_artifact(key="scores", table=done["scores"], description=f"Checkpoint {done['checkpoint']}")
     for row in done["scores"]:

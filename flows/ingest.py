@@ -167,7 +167,11 @@ def funnel_totals(store: Store) -> tuple[int, int]:
 
 @flow(name="ingest", validate_parameters=True)
 def ingest(config: str = "millrace.toml") -> dict[str, Any]:
-    """Brings in what is new from every source, decides what stays, and commits a snapshot."""
+    """Brings in what is new from every source, decides what stays, and commits a snapshot.
+
+    Args:
+        config: The TOML file that says what to do.
+    """
     settings = read(Path(config))
     done = run(settings)
     store = Store.open(settings.store.path)

@@ -14,7 +14,11 @@ from flows.train import train
 
 @flow(name="mill")
 def mill(config: str = "millrace.toml") -> dict[str, Any]:
-    """Brings in what is new, trains on it, scores the result, and writes the report."""
+    """Brings in what is new, trains on it, scores the result, and writes the report.
+
+    Args:
+        config: The TOML file that says what to do.
+    """
     ingested = ingest(config=config)
     trained = train(config=config, snapshot=ingested["snapshot"])
     scored = evaluate(config=config, checkpoint=trained["checkpoint"])

@@ -15,7 +15,11 @@ from storage.store import Store
 
 @flow(name="report")
 def report(config: str = "millrace.toml") -> str:
-    """Writes report.html and a fresh catalog.duckdb; returns the report's path."""
+    """Writes report.html and a fresh catalog.duckdb; returns the report's path.
+
+    Args:
+        config: The TOML file that says what to do.
+    """
     settings = read(config)
     store = Store.open(settings.store.path, create=False)
     catalog.rebuild(store)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
@@ -49,6 +50,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
     pinned = Snapshot.open(store, snapshot)
     name = name or run_name(config, pinned)
     artifact = create_progress_artifact(progress=0.0, key="training", description=name)
+    assert isinstance(artifact, UUID)  # we are in no event loop
     shown_percent = 0
     with bar("train", config.train.steps, "steps") as shown, stopping() as asked:
 
@@ -67,7 +69,13 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
 
 @flow(name="train")
 def train(config: str = "millrace.toml", snapshot: str = "latest", run_id: str = "") -> dict[str, Any]:
-    """Trains the model on a snapshot and saves a checkpoint."""
+    """Trains the model on a snapshot and saves a checkpoint.
+
+    Args:
+        config: The TOML file that says what to do.
+        snapshot: Name of a snapshot, or latest.
+        run_id: Name of the run; an unfinished one goes on. Empty: taken from the settings.
+    """
     path = run(read(config), snapshot, run_id)
     saved = checkpoints.read(path)
     create_markdown_artifact(
