@@ -63,7 +63,8 @@ class Batch:
     def tokens(self, device: str = "cpu") -> Tokens:
         """What the network reads, with the mask that keeps units and branches apart."""
         mask = tree_mask(self.units.to(device), self.branches.to(device), self.blocks.to(device))
-        return Tokens(self.ids, self.positions, self.places, mask, self.blocks).to(device)
+        real = self.units >= 0
+        return Tokens(self.ids, self.positions, self.places, mask, self.blocks, real).to(device)
 
 
 class _Rows:
@@ -282,7 +283,7 @@ class Batches:
         return {kind: share / total for kind, share in shares.items()}
 
     def _units_per_step(self) -> float:
-        """How many units fill a step's rows on average."""
+        """How many units fill a step's rows on average: at least one a row."""
         c, mean = self.corpus, 0.0
         for kind, share in self.shares.items():
             if not share:
@@ -298,7 +299,8 @@ class Batches:
                     + length * np.minimum(texts[texts > 0], self.config.texts_per_picture).mean()
                 )
             mean += share * length
-        return max(1.0, self.config.fill * self.config.rows * self.config.row_length / mean)
+        fitting = self.config.rows * self.config.row_length / mean
+        return self.config.fill * max(1.0, self.config.rows, fitting)
 
     def _spare(self) -> None:
         """Lowers the units per step until rows take nearly all: what does not fit would never be seen."""

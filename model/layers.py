@@ -12,22 +12,8 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 
 
-class Reorder(torch.autograd.Function):
-    """Rows by a permutation; the gradient goes back by its inverse, so that nothing is summed up in no set
-    order."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return x.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
-
-
 class Take(torch.autograd.Function):
-    """Some rows, each at most once: the gradient is a copy, never a sum."""
+    """Some rows, each at most once: the gradient is a copy, never a sum in no set order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
@@ -41,6 +27,19 @@ class Take(torch.autograd.Function):
         return full.index_copy_(0, ctx.saved_tensors[0], grads[0]), None
 
 
+class Put(torch.autograd.Function):
+    """The way back: rows to their places among `rows`, with 0 elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return x.new_zeros((rows, *x.shape[1:])).index_copy_(0, index, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where each token of a call stands when sorted by modality, and what the attention needs."""
@@ -48,7 +47,6 @@ class Layout:
     shape: tuple[int, int]
     order: Tensor | None
     """Flat index of each sorted token; None when one modality is alone, as in most decoding steps."""
-    inverse: Tensor | None
     counts: list[int]
     """Tokens of each modality."""
     cos: Tensor
@@ -63,10 +61,10 @@ class Layout:
     """Slots of the cache that are in use."""
 
     def sort(self, x: Tensor) -> Tensor:
-        return x if self.order is None else Reorder.apply(x, self.order, self.inverse)
+        return x if self.order is None else Take.apply(x, self.order)
 
     def unsort(self, x: Tensor) -> Tensor:
-        return x if self.order is None else Reorder.apply(x, self.inverse, self.order)
+        return x if self.order is None else Put.apply(x, self.order, self.shape[0] * self.shape[1])
 
 
 class Norm(nn.Module):

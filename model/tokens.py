@@ -27,10 +27,15 @@ class Tokens:
     blocks: Tensor | None = None
     """int64: above 0 for the codes of a picture that is seen as a whole."""
 
+    real: Tensor | None = None
+    """bool: all but padding; None if all are."""
+
     def to(self, device: torch.device | str) -> Tokens:
         mask = None if self.mask is None else self.mask.to(device)
         blocks = None if self.blocks is None else self.blocks.to(device)
-        return Tokens(self.ids.to(device), self.positions.to(device), self.places.to(device), mask, blocks)
+        real = None if self.real is None else self.real.to(device)
+        ids, positions, places = (part.to(device) for part in (self.ids, self.positions, self.places))
+        return Tokens(ids, positions, places, mask, blocks, real)
 
 
 def tree_mask(units: Tensor, branches: Tensor, blocks: Tensor | None = None) -> Tensor:

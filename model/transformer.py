@@ -123,9 +123,10 @@ class Transformer(nn.Module):
             rows = (head == m).nonzero().squeeze(1)
             if len(rows):
                 logits[rows, low : low + self.config.modalities[m].size] = self.heads[m](x[rows]).float()
-        if at is None:
-            return logits[torch.argsort(wanted)].view(*tokens.ids.shape, -1)
-        return logits[torch.argsort(wanted)]
+        if at is not None:
+            return logits[torch.argsort(wanted)]
+        full = torch.full((tokens.ids.numel(), self.config.size), float("-inf"), device=x.device)
+        return full.index_copy(0, wanted, logits).view(*tokens.ids.shape, -1)
 
     def targets(self, tokens: Tokens, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each modality the logits `[n, size]` of its own head where `targets` names one of its ids, and
@@ -161,18 +162,18 @@ class Transformer(nn.Module):
         return x, order, keep[1] if keep else layout.counts
 
     def _layout(self, tokens: Tokens, kinds: Tensor, cache: Cache | None) -> Layout:
-        counts = torch.bincount(kinds, minlength=len(self.config.modalities)).tolist()
-        order = inverse = None
+        modalities, order = len(self.config.modalities), None
+        if tokens.real is not None:
+            kinds = torch.where(tokens.real.flatten(), kinds, modalities)  # padding is sorted to the end
+        counts = torch.bincount(kinds, minlength=modalities).tolist()[:modalities]
         positions = tokens.positions.reshape(-1, 2)
         if max(counts) < len(kinds):
-            order = torch.argsort(kinds, stable=True)
-            inverse = torch.empty_like(order)
-            inverse[order] = torch.arange(len(order), device=order.device)
+            order = torch.argsort(kinds, stable=True)[: sum(counts)]
             positions = positions[order]
         angles = (positions.float() @ self.frequencies)[:, None, :]
         shape = (tokens.ids.shape[0], tokens.ids.shape[1])
         cos, sin = (z.to(self.dtype) for z in (angles.cos(), angles.sin()))
-        layout = Layout(shape, order, inverse, counts, cos, sin, tokens.mask, limit=shape[1])
+        layout = Layout(shape, order, counts, cos, sin, tokens.mask, limit=shape[1])
         if cache is not None:
             slots = cache.lengths[:, None] + torch.arange(shape[1], device=kinds.device)
             cache.ids.scatter_(1, slots, tokens.ids)
