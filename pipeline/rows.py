@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """Names by which a column is recognised, the first found wins; upper and lower case do not matter."""
 
 TEXTUAL = ("prompt", "lang", "task", "label", "url", "page_url", "licence", "author", "consent", "document")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_@][A-Za-z0-9]{2,8})*")
 BATCH_ROWS = 256
 BATCH_BYTES = 32 << 20
 
@@ -129,8 +131,7 @@ class RowSource(Source):
                 yield Stated(record.number, wrong=record.wrong or f"states no {needed}")
             else:
                 rest = {f: record.values[name] for f, name in columns.items() if f != needed}
-                texts, position = rest.get("text"), as_position(rest.get("position"))
-                count = max(1, len(texts)) if isinstance(texts, list | tuple) else 1
+                count, position = len(as_texts(rest.get("text"))), as_position(rest.get("position"))
                 yield Stated(record.number, key, _LINE(rest), count, position)
         self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, needed)
 
@@ -149,10 +150,8 @@ class RowSource(Source):
         position = as_position(record.get(columns.get("position", "")))
         if position is not None:
             row["position"] = position
-        texts = record.get(columns.get("text", ""))
-        if not isinstance(texts, list | tuple):
-            texts = [texts]
-        return [{**row, "text": as_bytes(text)} for text in texts] or [{**row, "text": None}]
+        texts = as_texts(record.get(columns.get("text", "")))
+        return [{**row, "lang": lang or row["lang"], "text": as_bytes(text)} for lang, text in texts]
 
 
 def _plain(value: Any) -> str:
@@ -174,6 +173,33 @@ def as_bytes(value: Any) -> bytes | None:
     if isinstance(value, dict | list):
         return to_bytes(json.dumps(value, ensure_ascii=False, default=_plain))
     return to_bytes(str(value))
+
+
+def as_texts(value: Any) -> list[tuple[str | None, Any]]:
+    """The texts of a cell, one or more, each with the language that it is filed under: {"en": "a bear"}."""
+    filed = _by_language(value)
+    if filed is not None:
+        return [(lang, text) for lang, text in filed.items() if text is not None] or [(None, None)]
+    if isinstance(value, list | tuple):
+        return [(None, text) for text in value] or [(None, None)]
+    return [(None, value)]
+
+
+def _by_language(value: Any) -> dict[str, Any] | None:
+    """Language to text of an object, or of pairs, which is how Arrow gives a map; None for another thing."""
+    pairs = list(value.items()) if isinstance(value, dict) else value
+    if not isinstance(pairs, list) or not pairs:
+        return None
+    for pair in pairs:
+        if (
+            not isinstance(pair, tuple | list)
+            or len(pair) != 2
+            or not isinstance(pair[1], str | bytes | None)
+        ):
+            return None
+        if not isinstance(pair[0], str) or not _LANGUAGE.fullmatch(pair[0]):
+            return None
+    return {lang.replace("_", "-").replace("@", "-"): text for lang, text in pairs}
 
 
 def as_text(value: Any) -> str | None:

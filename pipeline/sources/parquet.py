@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipeline import records
 from pipeline.records import SourceError
-from pipeline.rows import FIELDS, Positions, RowSource, as_position, as_text, batches
+from pipeline.rows import FIELDS, Positions, RowSource, as_position, as_text, as_texts, batches
 from pipeline.step import Shard, digest
 
 MEMORY = "1GB"
@@ -89,14 +89,14 @@ class Parquet(RowSource):
         if "key" not in columns:
             return None
         needed = [columns["key"], *([columns["position"]] if "position" in columns else [])]
-        if "text" in columns and pa.types.is_list(file.schema_arrow.field(columns["text"]).type):
+        if "text" in columns and pa.types.is_nested(file.schema_arrow.field(columns["text"]).type):
             needed.append(columns["text"])
         found = []
         for batch in file.iter_batches(8192, columns=needed):
             for values in records.as_dicts(batch):
                 texts = values.get(columns.get("text", ""))
                 stated = as_position(values.get(columns.get("position", "")))
-                rows = max(1, len(texts)) if isinstance(texts, list) else 1
+                rows = len(as_texts(texts))
                 found.append(positions.take(as_text(values[columns["key"]]) or "", stated, rows))
         return iter(found)
 
