@@ -60,11 +60,14 @@ def assign_all(store: Store, settings: Splits) -> int:
             "CREATE TEMP TABLE unsplit AS SELECT sample_id FROM verdicts WHERE kept "
             "AND sample_id NOT IN (SELECT sample_id FROM splits)"
         )
+        held = db.sql(
+            "SELECT sample_id, part FROM samples SEMI JOIN unsplit USING (sample_id) ORDER BY sample_id"
+        ).fetchall()
         rows = assign(db, "unsplit", settings)
         lost = overtaken(db, rows)
     if not rows.num_rows:
         return 0
-    key = digest(["splits", settings.model_dump(), rows["sample_id"].to_pylist()])
+    key = digest(["splits", settings.model_dump(), held])  # with their parts: a row that changed is assigned anew
     tables = {"splits": rows}
     if lost.num_rows:
         reason = pa.repeat("contaminated", lost.num_rows)
