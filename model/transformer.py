@@ -201,6 +201,8 @@ class Transformer(nn.Module):
         flat = torch.arange(len(ids), device=ids.device) if layout.order is None else layout.order
         parts = []
         for module, part in zip(self.embeddings, flat.split(layout.counts), strict=True):
+            if not len(part):
+                continue
             embedding, row, slot, known = cast(Embedding, module), part // length, part % length, tokens.ids
             if cache is not None and layout.slots is not None:
                 slot, known = layout.slots.flatten()[part], cache.ids
@@ -209,4 +211,5 @@ class Transformer(nn.Module):
         return torch.cat(parts).to(self.dtype)
 
     def _normed(self, x: Tensor, counts: list[int]) -> Tensor:
-        return torch.cat([norm(part) for norm, part in zip(self.norms, x.split(counts), strict=True)])
+        parts = zip(self.norms, x.split(counts), strict=True)
+        return torch.cat([norm(part) for norm, part in parts if len(part)] or [x])
