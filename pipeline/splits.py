@@ -67,7 +67,7 @@ def assign_all(store: Store, settings: Splits) -> int:
         lost = overtaken(db, rows)
     if not rows.num_rows:
         return 0
-    key = digest(["splits", settings.model_dump(), held])  # with their parts: a row that changed is assigned anew
+    key = digest(["splits", settings.model_dump(), held])  # with their parts: a changed row is assigned anew
     tables = {"splits": rows}
     if lost.num_rows:
         reason = pa.repeat("contaminated", lost.num_rows)

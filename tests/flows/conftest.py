@@ -1,0 +1,258 @@
+"""A small gallery and what the flows make of it: written and ingested once, copied for every change."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from storage.snapshot import Snapshot
+    from storage.store import Store
+
+SEED, PICTURES, HELD_OUT = 5, 200, 20
+MILLRACE = [sys.executable, "-m", "flows.cli"]
+
+CONFIG = """\
+[store]
+path = "store"
+[run]
+runner = "threads"
+
+[[sources]]
+use = "sources.folder"
+name = "folder"
+path = "data/folder"
+shard_rows = 30
+[[sources]]
+use = "sources.webdataset"
+name = "tars"
+path = "data/tars/*.tar"
+[[sources]]
+use = "sources.url_list"
+name = "urls"
+path = "data/urls.csv"
+base_url = "{base_url}"
+allow_private = true
+[[sources]]
+use = "sources.folder"
+name = "heldout"
+path = "data/heldout"
+held_out = true
+
+[[annotators]]
+use = "annotators.perceptual_hash"
+[[annotators]]
+use = "annotators.contact_details"
+
+[[filters]]
+use = "filters.size"
+width = 16
+[[filters]]
+use = "filters.aspect_ratio"
+[[filters]]
+use = "filters.caption_length"
+min_words = 2
+[[filters]]
+use = "filters.contact_details"
+
+[[gathers]]
+use = "gathers.near_duplicates"
+[[gathers]]
+use = "gathers.decontaminate"
+
+[tokens.text]
+vocab_size = 512
+[tokens.image]
+steps = 5
+precision = "fp32"
+width = 8
+threads = 1
+least_psnr = 0
+least_usage = 0
+
+[train]
+steps = 60
+threads = 1
+checkpoint_every = 5
+log_every = 5
+[train.model]
+width = 16
+depth = 1
+heads = 2
+kv_heads = 1
+hidden = 32
+[train.batch]
+rows = 2
+row_length = 128
+"""
+
+
+@dataclass(frozen=True)
+class Mill:
+    """A project of a user: its data, its configuration, its store."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "millrace.toml"
+
+    def ingest(self) -> dict[str, Any]:
+        """Runs the flow in this process, against the session's API."""
+        from flows import ingest
+
+        return ingest.start(str(self.config))
+
+    def store(self) -> Store:
+        from storage.store import Store
+
+        return Store.open(self.path / "store", create=False)
+
+    def snapshot(self) -> Snapshot:
+        from storage.snapshot import Snapshot
+
+        return Snapshot.open(self.store())
+
+    def change(self, old: str, new: str) -> None:
+        """Edits the configuration."""
+        text = self.config.read_text()
+        assert text.count(old) == 1, old
+        self.config.write_text(text.replace(old, new))
+
+    def sql(self, query: str) -> list[tuple]:
+        with self.store().connect() as db:
+            return db.sql(query).fetchall()
+
+    def copy(self, path: Path) -> Mill:
+        return Mill(Path(shutil.copytree(self.path, path)))
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+    """Data and configuration, nothing ingested; its pictures are served while the session lasts."""
+    from pipeline.gallery.server import serve
+    from pipeline.gallery.writer import write
+
+    mill = Mill(tmp_path_factory.mktemp("gallery"))
+    corpus = write(mill.path / "data", SEED, PICTURES, HELD_OUT)
+    with serve(corpus.path) as base_url:
+        mill.config.write_text(CONFIG.format(base_url=base_url))
+        yield mill
+
+
+@pytest.fixture(scope="session")
+def milled(gallery: Mill, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Mill:
+    """The gallery, ingested: to be read, not to be changed."""
+    mill = gallery.copy(tmp_path_factory.mktemp("milled") / "project")
+    mill.ingest()
+    return mill
+
+
+@pytest.fixture
+def fresh(gallery: Mill, tmp_path: Path, prefect_api: str) -> Mill:
+    """A copy of the gallery to ingest."""
+    return gallery.copy(tmp_path / "fresh")
+
+
+@pytest.fixture
+def mill(milled: Mill, tmp_path: Path) -> Mill:
+    """A copy of the ingested gallery to change."""
+    return milled.copy(tmp_path / "mill")
+
+
+@dataclass
+class Command:
+    """A command that was started with a mark in its environment, which all its descendants carry."""
+
+    arguments: Sequence[str]
+    folder: Path
+    own_server: bool = False
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def start(self) -> Command:
+        env = {**os.environ, "MILLRACE_TEST": self.mark, "PYTHONPATH": str(Path(__file__).parents[2])}
+        if self.own_server:
+            env.pop("PREFECT_API_URL", None)
+            env["PREFECT_HOME"] = str(self.folder / ".prefect")
+        with (self.folder / "out.txt").open("wb") as out, (self.folder / "err.txt").open("ab") as err:
+            self.process = subprocess.Popen(
+                [*MILLRACE, *self.arguments], cwd=self.folder, env=env, stdout=out, stderr=err
+            )
+        return self
+
+    def said(self) -> str:
+        return (self.folder / "out.txt").read_text() + (self.folder / "err.txt").read_text()
+
+    def answer(self) -> Any:
+        """The JSON document that it printed."""
+        return json.loads((self.folder / "out.txt").read_text())
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self, seconds: float = 240) -> None:
+        """Waits for success."""
+        assert self.process.wait(seconds) == 0, self.said()
+
+    def kill(self) -> None:
+        """kill -9 on the command alone: what it started has to notice by itself."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def family(self) -> list[int]:
+        """Processes that carry the mark."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._carries(pid)]
+
+    def _carries(self, pid: int) -> bool:
+        try:
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        return self.mark.encode() in environ and state != "Z"
+
+    def gone(self, seconds: float = 30) -> bool:
+        """Whether all of the family has ended, or does within some seconds."""
+        return until(lambda: not self.family(), seconds)
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> bool:
+    """Looks again and again; True as soon as it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def command() -> Iterator[Callable[..., Command]]:
+    """Starts `millrace …` in a project; whatever is left of it at the end of the test is ended."""
+    started: list[Command] = []
+
+    def start(mill: Mill, *arguments: str, own_server: bool = False) -> Command:
+        started.append(Command(arguments, mill.path, own_server).start())
+        return started[-1]
+
+    yield start
+    for one in started:
+        for pid in one.family():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., bool]:
+    return until
