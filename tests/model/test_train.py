@@ -120,7 +120,7 @@ def test_seconds_become_steps_once(tiny_store: tuple[Store, Snapshot], settings:
     config = settings(steps=None, seconds=1.5)
     folder = train(store, snapshot, config, run_id="r")
     known = json.loads((folder.parent / "run.json").read_text())
-    assert checkpoint.read(folder).step == known["steps"] > 10
+    assert checkpoint.read(folder).step == known["steps"] >= 1
     same = train(store, snapshot, settings(steps=known["steps"]), run_id="same")
     assert weights_file(folder) == weights_file(same)
 
