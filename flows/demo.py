@@ -35,7 +35,7 @@ class Size:
     seconds: float
 
 
-QUICK = Size(pictures=24_000, seconds=510)
+QUICK = Size(pictures=20_000, seconds=510)
 FULL = Size(pictures=60_000, seconds=2_700)
 
 

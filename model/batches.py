@@ -127,9 +127,14 @@ class Batches:
         self.weights = self._weights()
         self.lengths = self._lengths(vocabulary)
         self.pools = self._pools()
+        self.short, self.short_until = self._short(), 0
         self.shares = self._shares()
         self.per_step = self._units_per_step()
         self._spare()
+
+    def start_short(self, steps: int) -> None:
+        """Of a run of so many steps, the first share reads only pictures with short texts."""
+        self.short_until = round(self.config.short_first * steps)
 
     def plan(self, step: int) -> list[list[Unit]]:
         """The units of each row at a step (counted from 0)."""
@@ -184,12 +189,14 @@ class Batches:
 
     def _draw(self, kind: Kind, step: int, rng: np.random.Generator) -> list[Unit]:
         """The next units of a kind: a step's quota is the difference of two rounded-down products."""
-        rate, pool = self.per_step * self.shares[kind], self.pools[kind]
+        rate, pool, stream = self.per_step * self.shares[kind], self.pools[kind], KINDS.index(kind)
+        if kind == "read" and step < self.short_until:
+            pool, stream = self.short, len(KINDS)
         first, last = math.floor(step * rate), math.floor((step + 1) * rate)
         units = []
         for position in range(first, last):
             epoch, place = divmod(position, len(pool))
-            item = int(pool[_permutation(self.seed, KINDS.index(kind), epoch, len(pool))[place]])
+            item = int(pool[_permutation(self.seed, stream, epoch, len(pool))[place]])
             if kind == "text":
                 units.append(Unit(kind, -1, [item]))
                 continue
@@ -267,6 +274,14 @@ class Batches:
             "text": np.flatnonzero(~pictured & (self.weights["text"] > 0)),
         }
 
+    def _short(self) -> np.ndarray:
+        """The half of the pictures to be read whose longest text is shortest: the simple ones."""
+        c, pool = self.corpus, self.pools["read"]
+        usable = (c.picture >= 0) & (self.weights["read"] > 0)
+        longest = np.zeros(len(c.codes), np.int64)
+        np.maximum.at(longest, c.picture[usable], self.lengths["read"][usable])
+        return pool[longest[pool] <= np.median(longest[pool])] if len(pool) else pool
+
     def _shares(self) -> dict[Kind, float]:
         """Share of each kind among the units; what the corpus lacks goes to the others in proportion."""
         config = self.config
@@ -318,6 +333,6 @@ def _philox(seed: int, purpose: int, counter: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, counter, 0]))
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=8)
 def _permutation(seed: int, kind: int, epoch: int, n: int) -> np.ndarray:
     return _philox(seed, 1 + kind, epoch).permutation(n)

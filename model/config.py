@@ -205,6 +205,9 @@ class BatchConfig(Settings):
     """Relative frequency of a task ("caption") or of a task in a language ("caption:en") among a picture's
     texts; 1 if not named, 0 leaves it out."""
     language_weights: dict[str, float] = {}
+    short_first: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the steps that read only pictures with short texts"
+    )
     image_loss_when_reading: bool = False
     text_loss_when_drawing: bool = False
 

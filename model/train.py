@@ -137,6 +137,7 @@ class Run:
         """Runs from where the last checkpoint ended up to the last step."""
         steps = self._settle()
         self.steps = steps
+        self.batches.start_short(steps)
         self._state("started")
         saved = checkpoints.latest(self.root)
         step = saved.step if saved else 0

@@ -35,6 +35,8 @@ class Step(BaseModel):
     """Raised whenever the same settings would give another result."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Models that the flow loads and hands in, e.g. ("image_tokenizer",)."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Columns or tables that it is given; "annotator.column" for what an annotator made."""
     unfingerprinted: ClassVar[frozenset[str]] = frozenset()
     """Settings that say where or how fast, and cannot change a result."""
 

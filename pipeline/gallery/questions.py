@@ -23,6 +23,7 @@ def questions(scene: Described, lang: str = "en") -> list[QA]:
     """(question, answer) pairs that the picture alone decides; no question comes twice."""
     ask = ASKED[lang]
     asked = [ask["total"](sum(group.count for group in scene.groups)), ask["background"](scene.background)]
+    asked += [ask["shape"](group) for group in scene.groups]
     for group in scene.groups:
         if sum(other.shape == group.shape for other in scene.groups) == 1:
             asked += [ask[kind](group) for kind in ("colour", "pattern", "count")]
@@ -154,6 +155,7 @@ ASKED: dict[str, dict] = {
         "total": lambda n: ("How many shapes are there?", en_number(n)),
         "background": lambda b: ("What colour is the background?", b),
         "side": lambda side, g: (f"Which shape is {EN_SIDES[side]}?", g.shape),
+        "shape": lambda g: (f"Which shape is {g.colour}?", g.shape),
         "colour": en_colour,
         "pattern": en_pattern,
         "count": en_count,
@@ -163,6 +165,7 @@ ASKED: dict[str, dict] = {
         "total": lambda n: ("Combien de formes y a-t-il ?", words.FR_NUMBERS[n][True]),
         "background": lambda b: ("De quelle couleur est le fond ?", words.FR_BACKGROUNDS[b]),
         "side": lambda side, g: (f"Quelle forme est {FR_SIDES[side]} ?", words.fr_noun(g.shape, 1)),
+        "shape": lambda g: (f"Quelle forme est {words.FR_COLOURS[g.colour][True]} ?", words.fr_noun(g.shape, 1)),
         "colour": fr_colour,
         "pattern": fr_pattern,
         "count": fr_count,
@@ -172,6 +175,7 @@ ASKED: dict[str, dict] = {
         "total": lambda n: ("Wie viele Formen gibt es?", "eine" if n == 1 else words.DE_NUMBERS[n]),
         "background": lambda b: ("Welche Farbe hat der Hintergrund?", words.DE_BACKGROUNDS[b]),
         "side": lambda side, g: (f"Welche Form ist {DE_SIDES[side]}?", words.de_noun(g.shape, 1)),
+        "shape": lambda g: (f"Welche Form ist {words.DE_COLOURS[g.colour]}?", words.de_noun(g.shape, 1)),
         "colour": de_colour,
         "pattern": de_pattern,
         "count": de_count,
@@ -181,6 +185,7 @@ ASKED: dict[str, dict] = {
         "total": lambda n: ("一共有几个图形？", words.ZH_NUMBERS[n] + "个"),
         "background": lambda b: ("背景是什么颜色？", words.ZH_BACKGROUNDS[b]),
         "side": lambda side, g: (f"{ZH_SIDES[side]}是什么形状？", words.ZH_SHAPES[g.shape][1]),
+        "shape": lambda g: (f"{words.ZH_COLOURS[g.colour]}的是什么形状？", words.ZH_SHAPES[g.shape][1]),
         "colour": lambda g: (f"{words.ZH_SHAPES[g.shape][1]}是什么颜色？", words.ZH_COLOURS[g.colour]),
         "pattern": lambda g: (f"{words.ZH_SHAPES[g.shape][1]}有什么花纹？", ZH_PATTERNS[g.texture]),
         "count": zh_count,

@@ -15,9 +15,9 @@ OTHERS = tuple(lang for lang in LANGUAGES if lang != "en")
 
 CAPTION_SHARE = 0.3
 """Share of pictures with a caption in each language besides English."""
-QUESTION_SHARES = ((0.35, 1), (0.85, 2), (1.0, 3))
-"""Cumulated share of pictures with so many questions: 1.8 on average."""
-ENGLISH_QUESTIONS = 0.6
+QUESTION_SHARES = ((0.3, 4), (0.7, 5), (1.0, 6))
+"""Cumulated share of pictures with so many questions, 5 on average: each teaches one attribute."""
+ENGLISH_QUESTIONS = 0.75
 TRANSLATION_SHARE = 0.2
 STORY_SHARE = 0.1
 """Share of pictures with a story, and a row that asks for its title."""
@@ -57,7 +57,7 @@ def rows(picture: Picture, seed: int) -> list[Row]:
 
 
 def clean_rows(rng: random.Random, picture: Picture) -> list[Row]:
-    """An English caption and three other rows on average."""
+    """An English caption and six other rows on average."""
     scene = picture.told
     found = [Row(caption(scene))]
     for lang in OTHERS:
@@ -75,7 +75,7 @@ def clean_rows(rng: random.Random, picture: Picture) -> list[Row]:
 
 
 def asked(rng: random.Random, scene: Scene) -> list[Row]:
-    """One to three different questions. The last English one is left to pictures that share this one."""
+    """Four to six different questions. The last English one is left to pictures that share this one."""
     draw = rng.random()
     many = next(number for share, number in QUESTION_SHARES if draw < share)
     found: dict[str, Row] = {}
