@@ -190,6 +190,21 @@ def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 
 @command
+def fit_tokenizers(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Fits text and image tokenizer anew on the training rows; the next ingest applies them.
+
+    Example: millrace fit-tokenizers --config millrace.toml
+    """
+    from flows import tokenizers
+    from flows.config import read
+    from storage.store import Store
+
+    settings = read(config)
+    fitted = tokenizers.ready(Store.open(settings.store.path, create=False), settings, refit=True)
+    show({name: tokenizer.id for name, tokenizer in fitted.items()}, as_json)
+
+
+@command
 def train(
     config: ConfigOption = DEFAULT_CONFIG,
     snapshot: Annotated[str, typer.Option(help="Which snapshot to read.")] = "latest",

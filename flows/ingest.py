@@ -144,7 +144,7 @@ def run(config: Config) -> Ingested:
         made = collect(site)
         made += annotate(site, config.annotator_steps, {})
         made += decide(site)
-        made += splits.assign_all(store, config.splits) > 0
+        made += told("split", partial(splits.assign_all, store, config.splits)) > 0
         models = tokenizers.ready(store, config)
         made += annotate(site, tokenizers.appliers(), models)
     name = snapshot.create(

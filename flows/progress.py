@@ -69,13 +69,14 @@ class Bar:
 
 
 @contextmanager
-def bar(title: str, total: float | None, unit: str = "rows") -> Iterator[Bar]:
-    """Shows a bar on a terminal; elsewhere logs a line every 15 s and one at the end."""
+def bar(title: str, total: float | None, unit: str = "rows", *, quiet: bool = False) -> Iterator[Bar]:
+    """Shows a bar on a terminal; elsewhere logs a line every 15 s and one at the end (`quiet`: if anything was done)."""
     if not console.is_terminal:
         shown = Bar(title, total, unit)
         yield shown
         took = time.monotonic() - shown.started
-        console.print(f"{title}: {shown.done:,.0f} {unit} in {took:,.1f} s", highlight=False)
+        if shown.done or not quiet:
+            console.print(f"{title}: {shown.done:,.0f} {unit} in {took:,.1f} s", highlight=False)
         return
     columns = (
         SpinnerColumn(),

@@ -6,10 +6,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
@@ -62,9 +64,22 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
                 shown_percent = percent
                 update_progress_artifact(artifact_id=artifact, progress=float(percent))
 
-        path = training.train(store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set)
+        try:
+            path = training.train(
+                store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set
+            )
+        except training.TrainError:
+            failed(store, name, pinned.name)
+            raise
     update_progress_artifact(artifact_id=artifact, progress=100.0)
     return path
+
+
+def failed(store: Store, run_id: str, snapshot: str) -> None:
+    """Records that a run did not end well; it may still go on later."""
+    now = datetime.now(UTC)
+    row = {"run_id": run_id, "kind": "train", "state": "failed", "snapshot": snapshot, "recorded_at": now}
+    store.append("runs", pa.Table.from_pylist([row]), parts=[f"{run_id}/failed/{now.isoformat()}"])
 
 
 @flow(name="train")

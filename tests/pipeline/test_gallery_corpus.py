@@ -110,7 +110,7 @@ def test_leaks_copy_held_out_pictures_and_nothing_else_shows_what_is_never_train
     assert all(encoded(p, 3) == encoded(NAMED[p.of], 3) for p in of_kind("leaked_exact"))
     assert not any(p.scene.unseen for p in CORPUS.pictures if p not in leaked)
     assert any(p.scene.unseen for p in CORPUS.heldout)
-    trained = " ".join(r.text for p in CORPUS.pictures if p.kind not in LEAKS for r in ROWS[p.name])
+    trained = "\n".join(r.text for p in CORPUS.pictures if p.kind not in LEAKS for r in ROWS[p.name])
     for colour, shape in UNSEEN:
         assert not re.search(rf"{colour} {shape}", trained)
 
