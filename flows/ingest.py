@@ -130,8 +130,16 @@ def decide(site: Site) -> int:
         stage.renew(store, gather, policy)
         policies.append(policy)
     for gather, policy in zip(config.gather_steps, policies, strict=True):
-        made += stage.run_gather(store, gather, policy) > 0
+        made += told(f"gather {gather.name()}", partial(stage.run_gather, store, gather, policy)) > 0
     return made
+
+
+def told(label: str, question: Callable[[], int]) -> int:
+    """Asks a question of the whole corpus under a bar, and returns how many rows it concerned."""
+    with bar(label, None, "rows", quiet=True) as shown:
+        rows = question()
+        shown.update(rows, total=rows)
+    return rows
 
 
 def run(config: Config) -> Ingested:
