@@ -118,6 +118,7 @@ class Commands:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["emoji", "easy_vqa"])
 def test_an_example_ingests_trains_and_evaluates(
     name: str, shrunken: Callable[[str], Path], prefect_api: str
