@@ -21,7 +21,7 @@ from torch import Tensor
 from model.config import BatchConfig, ModelConfig, Vocabulary
 from model.corpus import Corpus
 from model.sequences import Sequences
-from model.tokens import Tokens, tree_mask
+from model.tokens import Tokens, rounded_up, tree_mask
 
 Kind = Literal["read", "draw", "text"]
 KINDS: tuple[Kind, ...] = ("read", "draw", "text")
@@ -60,10 +60,15 @@ class Batch:
     blocks: Tensor
     targets: Tensor
 
+    def shares(self, number: int) -> list[Batch]:
+        """The batch cut into so many runs of rows, fewer if there are fewer rows."""
+        cut = {name: column.chunk(number) for name, column in vars(self).items()}
+        return [Batch(**dict(zip(cut, part, strict=True))) for part in zip(*cut.values(), strict=True)]
+
     def tokens(self, device: str = "cpu") -> Tokens:
         """What the network reads, with the mask that keeps units and branches apart."""
         mask = tree_mask(self.units.to(device), self.branches.to(device), self.blocks.to(device))
-        real = self.units >= 0
+        real = rounded_up(self.units >= 0, (self.places == 0) & (self.blocks == 0))
         return Tokens(self.ids, self.positions, self.places, mask, self.blocks, real).to(device)
 
 

@@ -38,6 +38,20 @@ class Tokens:
         return Tokens(ids, positions, places, mask, blocks, real)
 
 
+ROUND = 128
+"""Numbers of tokens are rounded up to a multiple of this: a matrix product of a new shape is compiled first, and that
+took a third of a training step."""
+
+
+def rounded_up(real: Tensor, more: Tensor) -> Tensor:
+    """`real` with so many of the positions in `more` (bool as well) that their number is a multiple of ROUND, as far as
+    there are any."""
+    spare = (more & ~real).flatten()
+    wanted = -int(real.sum()) % ROUND
+    taken = spare & (spare.cumsum(0) <= wanted)
+    return real | taken.view_as(real)
+
+
 def tree_mask(units: Tensor, branches: Tensor, blocks: Tensor | None = None) -> Tensor:
     """Who attends to whom in packed rows: bool `[rows, 1, length, length]` from int `[rows, length]` each.
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from pydantic import ValidationError
 
 from model import checkpoint as checkpoints
 from model import losses
-from model.batches import Batches
+from model.batches import Batch, Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
 from model.corpus import Corpus
+from model.lanes import Lanes
 from model.machine import keep_freed_memory, use_bf16
 from model.optim import Optimizer
 from model.optim import schedule as step_size
@@ -92,7 +94,9 @@ def train(
         Stopped: `stop` said so; a checkpoint of that step is saved.
     """
     with store.lock(f"run-{run_id}"):
-        return Run(store, snapshot, config, run_id).go(progress or (lambda at: None), stop or (lambda: False))
+        run = Run(store, snapshot, config, run_id)
+        with run.lanes:
+            return run.go(progress or (lambda at: None), stop or (lambda: False))
 
 
 class Run:
@@ -105,7 +109,8 @@ class Run:
         self.steps: int | None = known["steps"] if known else config.steps
         self.bf16 = known["bf16"] if known else use_bf16(config.precision, config.device)
         # sums over other shares of the work differ in their last bits
-        torch.set_num_threads(known["threads"] if known else config.threads or torch.get_num_threads())
+        self.threads = known["threads"] if known else config.threads or torch.get_num_threads()
+        self.lanes = Lanes(self.threads if config.device == "cpu" else 1)
         if config.device == "cpu":
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
@@ -175,13 +180,19 @@ class Run:
 
     def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
         """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality before it."""
-        device = self.config.device
         batch = self.batches.batch(step)
-        pairs = self.network.targets(batch.tokens(device), batch.targets.to(device))
-        found = losses.per_modality(pairs, self.config.label_smoothing)
-        losses.weighted(found, self.weights).backward()
+        counts = losses.counts(batch.targets, self.model_config.offsets)
+        found = self.lanes.backward(
+            self.network, [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)], self.weights
+        )
         self.optimizer.step(step, steps)
-        return {m.name: loss.detach() for m, loss in zip(self.model_config.modalities, found, strict=True)}
+        return {m.name: loss for m, loss in zip(self.model_config.modalities, found, strict=True)}
+
+    def _losses(self, share: Batch, counts: list[int]) -> list[torch.Tensor]:
+        """Each modality's loss over some rows of a batch, as their part in the mean over the whole batch."""
+        device = self.config.device
+        pairs = self.network.targets(share.tokens(device), share.targets.to(device))
+        return losses.per_modality(pairs, counts, self.config.label_smoothing)
 
     def _lr(self, step: int) -> float:
         return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps or 1)
@@ -207,7 +218,7 @@ class Run:
         if (self.root / RUN).is_file() and self.steps:
             return self.steps
         steps = self.steps or self._affordable(self.config.seconds or 1.0)
-        fixed = {"steps": steps, "threads": torch.get_num_threads(), "bf16": self.bf16, **self._settings()}
+        fixed = {"steps": steps, "threads": self.threads, "bf16": self.bf16, **self._settings()}
         self.root.mkdir(parents=True, exist_ok=True)
         checkpoints.write_file(self.root / RUN, json.dumps(fixed, indent=1).encode())
         return steps

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.embedding import Embedding
 from model.layers import Layer, Layout, Linear, Norm, Take
-from model.tokens import Cache, Tokens
+from model.tokens import Cache, Tokens, rounded_up
 
 MATRICES = ("layers.", ".mixer.")
 """Modules whose matrices map states to states: Muon's, if it is used."""
@@ -130,11 +130,14 @@ class Transformer(nn.Module):
 
     def targets(self, tokens: Tokens, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each modality the logits `[n, size]` of its own head where `targets` names one of its ids, and
-        those targets `[n]` counted from 0; -1 wants nothing. No other logit is computed."""
-        flat = targets.flatten()
-        x, wanted, counts = self.hidden(tokens, (flat >= 0).nonzero().squeeze(1), None)
+        those targets `[n]` counted from 0, -1 for a few that want nothing. No other logit is computed."""
+        flat, text = targets.flatten(), self.modality_of(tokens.ids).flatten() == 0
+        if tokens.real is not None:
+            text &= tokens.real.flatten()
+        asked = (flat >= 0) | rounded_up((flat >= 0) & text, text)
+        x, wanted, counts = self.hidden(tokens, asked.nonzero().squeeze(1), None)
         x, aims = self._normed(x, counts), flat[wanted]
-        kind, pairs = self.modality_of(aims), []
+        kind, pairs = self.modality_of(aims.clamp(min=0)), []  # what wants nothing goes to the text head
         for m, low in enumerate(self.config.offsets[:-1]):
             rows = (kind == m).nonzero().squeeze(1)
             pairs.append((self.heads[m](Take.apply(x, rows)), aims[rows] - low))

@@ -80,6 +80,6 @@ def test_each_modality_is_averaged_apart() -> None:
         (torch.zeros(3, 4), torch.tensor([0, 1, 2])),
         (torch.zeros(0, 4), torch.zeros(0).long()),
     ]
-    losses = per_modality(pairs)
+    losses = per_modality(pairs, [len(targets) for _, targets in pairs])
     assert [round(float(loss), 3) for loss in losses] == [25.0, 1.386, 0.0]
     assert round(float(weighted(losses, [1.0, 0.5, 1.0])), 3) == 25.693
