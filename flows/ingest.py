@@ -28,6 +28,7 @@ from pipeline.collect import Origin
 from pipeline.stage import Job
 from pipeline.step import Annotator
 from storage import parts, snapshot
+from storage.errors import SnapshotIncomplete
 from storage.store import Store
 
 COMMIT_PARTS = 8
@@ -153,6 +154,8 @@ def run(config: Config) -> Ingested:
         made += annotate(site, config.annotator_steps, {})
         made += decide(site)
         made += told("split", partial(splits.assign_all, store, config.splits)) > 0
+        if not funnel_totals(store)[1]:
+            raise SnapshotIncomplete("no row was kept: `millrace stats` shows what came in and where it went")
         models = tokenizers.ready(store, config)
         made += annotate(site, tokenizers.appliers(), models)
     name = snapshot.create(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0
 PR_SET_PDEATHSIG = 1
 
 

@@ -42,8 +42,18 @@ def rows(store: Store, query: str) -> list[dict[str, Any]]:
 
 
 def query(config: Path, text: str) -> list[dict[str, Any]]:
-    """Answers one DuckDB query over a consistent view of the tables."""
-    return rows(opened(config), text)
+    """Answers one DuckDB query over a consistent view of the tables.
+
+    Raises:
+        ConfigError: it is not one question, but none, several, or something that writes.
+    """
+    import duckdb
+
+    store = opened(config)
+    asked = [one.type for one in duckdb.extract_statements(text)]
+    if asked not in ([duckdb.StatementType.SELECT], [duckdb.StatementType.MULTI]):  # the latter is a PIVOT
+        raise ConfigError("the query must be one SELECT (or FROM, WITH, DESCRIBE, SHOW, SUMMARIZE, PIVOT)")
+    return rows(store, text)
 
 
 def stats(config: Path) -> dict[str, list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.config import Config
+from flows.config import Config, ConfigError
 from flows.progress import bar, say
 from model import image_tokenizer
 from model.image_tokenizer import ImageTokenizer
@@ -93,11 +93,14 @@ def fit_image(store: Store, config: Config) -> ImageTokenizer:
     """Fits the FSQ tokenizer on training pictures and gates it on held-out ones.
 
     Raises:
+        ConfigError: there is no picture to fit it on.
         GateFailed: held-out PSNR or code usage is too low.
     """
     settings = config.tokens.image
     train = pictures(store, "split = 'train'", FIT_PICTURES, settings.size)
     held = pictures(store, "split <> 'train'", GATE_PICTURES, settings.size)
+    if not len(train):
+        raise ConfigError("no picture was kept for training: the image tokenizer has nothing to be fitted on")
     with bar("fit image tokenizer", settings.steps, "steps") as shown:
         fitted = image_tokenizer.fit(
             train, settings, lambda step, steps, loss: shown.update(step, f"error {loss:.4f}", total=steps)

@@ -12,7 +12,7 @@ import pytest
 
 from storage.snapshot import content_hash
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
 KILLS = int(os.environ.get("MILLRACE_TORTURE", 3))
 TRAIN_KILLS = 5 if "MILLRACE_TORTURE" in os.environ else 2
