@@ -77,7 +77,9 @@ def command(function: F) -> F:
         except Exception as error:
             if not isinstance(error, user_errors()) or os.environ.get("MILLRACE_TRACEBACK"):
                 raise
-            Console(stderr=True).print(f"[bold red]error:[/] {_escape(error)}", highlight=False, soft_wrap=True)
+            Console(stderr=True).print(
+                f"[bold red]error:[/] {_escape(error)}", highlight=False, soft_wrap=True
+            )
             raise typer.Exit(1) from None
 
     app.command()(guarded)
@@ -307,7 +309,8 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
     show(
         store_admin.query(
-            config, "SELECT snapshot, rows, licences, recorded_at, content_hash FROM snapshots ORDER BY recorded_at DESC"
+            config,
+            "SELECT snapshot, rows, licences, recorded_at, content_hash FROM snapshots ORDER BY recorded_at DESC",
         ),
         as_json,
     )

@@ -193,7 +193,9 @@ def check_reads(config: Config) -> None:
     for step in (*config.annotator_steps, *config.filter_steps, *config.gather_steps):
         tables = {r.split(".")[0] for r in step.reads if "." in r or isinstance(step, Gather)}
         for table in sorted(tables - made - set(TABLES)):
-            raise ConfigError(f'{step.module()} reads "{table}": add [[annotators]] use = "annotators.{table}"')
+            raise ConfigError(
+                f'{step.module()} reads "{table}": add [[annotators]] use = "annotators.{table}"'
+            )
 
 
 def parse(raw: dict[str, Any], origin: str = "configuration") -> Config:

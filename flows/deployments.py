@@ -85,9 +85,7 @@ async def serve(made: list[Any], ready: int) -> None:
         await keep_switches(deployment)
         await runner.aadd_deployment(deployment)
     running = asyncio.create_task(runner.start())
-    await asyncio.sleep(
-        0
-    )  # its own handler of SIGTERM starts a coroutine and never awaits it
+    await asyncio.sleep(0)  # its own handler of SIGTERM starts a coroutine and never awaits it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
     os.write(ready, b"1")
     os.close(ready)

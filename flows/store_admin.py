@@ -23,7 +23,9 @@ STATS = {
         FROM samples SEMI JOIN (SELECT sample_id FROM verdicts WHERE kept) USING (sample_id)
         GROUP BY ALL ORDER BY rows DESC LIMIT 40""",
     "Snapshots": "SELECT snapshot, rows, recorded_at FROM snapshots ORDER BY recorded_at DESC LIMIT 10",
-    "Checkpoints": "SELECT checkpoint_id, run_id, step, snapshot, recorded_at FROM checkpoints ORDER BY recorded_at DESC LIMIT 10",
+    "Checkpoints": """
+        SELECT checkpoint_id, run_id, step, snapshot, recorded_at FROM checkpoints
+        ORDER BY recorded_at DESC LIMIT 10""",
     "Scores": """
         SELECT task, metric, subset, value, low, high, n FROM evaluations
         WHERE evaluation_id = (SELECT evaluation_id FROM evaluations ORDER BY recorded_at DESC LIMIT 1)

@@ -44,7 +44,7 @@ def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any
         ids = {"text": fit_text(store, config).id, "image": fit_image(store, config).id}
         scratch = current.with_suffix(f".{os.getpid()}")
         scratch.write_text(json.dumps(ids, indent=1))
-        os.replace(scratch, current)
+        scratch.replace(current)
     ids = json.loads(current.read_text())
     folder = str(store.folder("tokenizers"))
     return {

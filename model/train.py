@@ -183,7 +183,9 @@ class Run:
         batch = self.batches.batch(step)
         counts = losses.counts(batch.targets, self.model_config.offsets)
         found = self.lanes.backward(
-            self.network, [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)], self.weights
+            self.network,
+            [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)],
+            self.weights,
         )
         self.optimizer.step(step, steps)
         return {m.name: loss for m, loss in zip(self.model_config.modalities, found, strict=True)}

@@ -165,7 +165,10 @@ ASKED: dict[str, dict] = {
         "total": lambda n: ("Combien de formes y a-t-il ?", words.FR_NUMBERS[n][True]),
         "background": lambda b: ("De quelle couleur est le fond ?", words.FR_BACKGROUNDS[b]),
         "side": lambda side, g: (f"Quelle forme est {FR_SIDES[side]} ?", words.fr_noun(g.shape, 1)),
-        "shape": lambda g: (f"Quelle forme est {words.FR_COLOURS[g.colour][True]} ?", words.fr_noun(g.shape, 1)),
+        "shape": lambda g: (
+            f"Quelle forme est {words.FR_COLOURS[g.colour][True]} ?",
+            words.fr_noun(g.shape, 1),
+        ),
         "colour": fr_colour,
         "pattern": fr_pattern,
         "count": fr_count,
