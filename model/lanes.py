@@ -42,7 +42,7 @@ class Lanes:
         each = self.pool.map if self.pool else map
         made = list(each(lambda share: _gradients(share, parameters, weights), shares))
         for i, parameter in enumerate(parameters):
-            parts = [gradients[i] for gradients, _ in made if gradients[i] is not None]
+            parts = [part for gradients, _ in made if (part := gradients[i]) is not None]
             parameter.grad = _added(parts) if parts else None
         return [_added([losses[m] for _, losses in made]) for m in range(len(weights))]
 
