@@ -6,8 +6,9 @@ wait for a core. Gradients are added in the order of the lanes, so the same numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +37,26 @@ class Lanes:
         if self.pool:
             self.pool.shutdown()
 
-    def backward(self, network: nn.Module, shares: Sequence[Share], weights: Sequence[float]) -> list[Tensor]:
-        """Sets the gradients of the weighted sum of all shares' losses; returns each loss, added up."""
+    def each(self, work: Callable[[Any], Any], pieces: Iterable[Any]) -> Iterator[Any]:
+        """The work on each piece, side by side, in the order of the pieces."""
+        return self.pool.map(_without_gradient(work), pieces) if self.pool else map(work, pieces)
+
+    def backward(
+        self,
+        network: nn.Module,
+        shares: Sequence[Share],
+        weights: Sequence[float],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> list[Tensor]:
+        """Sets the gradients of the weighted sum of all shares' losses; returns each loss, added up.
+
+        `meanwhile` is done here while the lanes work.
+        """
         parameters = [p for p in network.parameters() if p.requires_grad]
         each = self.pool.map if self.pool else map
-        made = list(each(lambda share: _gradients(share, parameters, weights), shares))
+        running = each(lambda share: _gradients(share, parameters, weights), shares)
+        meanwhile()
+        made = list(running)
         for i, parameter in enumerate(parameters):
             parts = [part for gradients, _ in made if (part := gradients[i]) is not None]
             parameter.grad = _added(parts) if parts else None
@@ -53,6 +69,16 @@ def _gradients(
     losses = share()
     gradients = torch.autograd.grad(weighted(losses, weights), parameters, allow_unused=True)
     return gradients, [loss.detach() for loss in losses]
+
+
+def _without_gradient(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Whether gradients are recorded is each thread's own affair."""
+
+    def quiet(piece: Any) -> Any:
+        with torch.no_grad():
+            return work(piece)
+
+    return quiet
 
 
 def _added(parts: Sequence[Tensor]) -> Tensor:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from model.config import OptimizerConfig
+from model.lanes import Lanes
 
 QUINTIC = (
     (4.0848, -6.8946, 2.9270),
@@ -41,7 +43,13 @@ class Optimizer:
     contains one of `matrices` are Muon's."""
 
     def __init__(
-        self, network: nn.Module, config: OptimizerConfig, *, matrices: tuple[str, ...], bf16: bool = False
+        self,
+        network: nn.Module,
+        config: OptimizerConfig,
+        *,
+        matrices: tuple[str, ...],
+        bf16: bool = False,
+        lanes: Lanes | None = None,
     ) -> None:
         self.config = config
         weights = dict(network.named_parameters())
@@ -51,7 +59,7 @@ class Optimizer:
             if config.name == "muon" and w.dim() == 2 and any(m in n for m in matrices)
         }
         self.adamw = AdamW({n: w for n, w in weights.items() if n not in inside}, config)
-        self.muon = Muon({n: w for n, w in weights.items() if n in inside}, config, bf16=bf16)
+        self.muon = Muon({n: w for n, w in weights.items() if n in inside}, config, bf16=bf16, lanes=lanes)
         self.weights = list(weights.values())
 
     def step(self, step: int, steps: int) -> None:
@@ -117,8 +125,15 @@ class AdamW:
 class Muon:
     """Momentum whose update is made orthogonal; matrices of one shape go through it together."""
 
-    def __init__(self, weights: Mapping[str, Tensor], config: OptimizerConfig, *, bf16: bool) -> None:
-        self.config, self.bf16 = config, bf16
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        config: OptimizerConfig,
+        *,
+        bf16: bool,
+        lanes: Lanes | None = None,
+    ) -> None:
+        self.config, self.bf16, self.lanes = config, bf16, lanes or Lanes(1)
         self.groups: dict[str, list[Tensor]] = {}
         for weight in weights.values():
             self.groups.setdefault(f"momentum.{weight.shape[0]}x{weight.shape[1]}", []).append(weight)
@@ -140,7 +155,8 @@ class Muon:
             mean.lerp_(gradients, 1 - momentum)
             if len(here) < len(group):
                 self.state[name][here] = mean
-            update = orthogonal(gradients.lerp(mean, momentum), bf16=self.bf16)
+            pieces = gradients.lerp(mean, momentum).chunk(self.lanes.number)
+            update = torch.cat(list(self.lanes.each(partial(orthogonal, bf16=self.bf16), pieces)))
             size = lr * max(1.0, gradients.shape[1] / gradients.shape[2]) ** 0.5
             for i, change in zip(here, update, strict=True):
                 group[i].mul_(1 - lr * self.config.weight_decay).sub_(change, alpha=size)

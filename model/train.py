@@ -130,13 +130,17 @@ class Run:
             config.text_weight if m.grid is None else config.image_weight
             for m in self.model_config.modalities
         ]
+        self.ahead: dict[int, Batch] = {}
+        """The next step's batch, packed while this one is computed."""
         self.begin()
 
     def begin(self) -> None:
         """Fresh weights and optimizer, from the seed."""
         self.network = Transformer(self.model_config).initialise(self.config.seed).to(self.config.device)
         self.network.bf16 = self.bf16
-        self.optimizer = Optimizer(self.network, self.config.optimizer, matrices=MATRICES, bf16=self.bf16)
+        self.optimizer = Optimizer(
+            self.network, self.config.optimizer, matrices=MATRICES, bf16=self.bf16, lanes=self.lanes
+        )
 
     def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Path:
         """Runs from where the last checkpoint ended up to the last step."""
@@ -180,15 +184,15 @@ class Run:
 
     def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
         """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality before it."""
-        batch = self.batches.batch(step)
+        batch = self.ahead.pop(step, None) or self.batches.batch(step)
         counts = losses.counts(batch.targets, self.model_config.offsets)
-        found = self.lanes.backward(
-            self.network,
-            [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)],
-            self.weights,
-        )
+        shares = [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)]
+        found = self.lanes.backward(self.network, shares, self.weights, lambda: self._prepare(step + 1))
         self.optimizer.step(step, steps)
         return {m.name: loss for m, loss in zip(self.model_config.modalities, found, strict=True)}
+
+    def _prepare(self, step: int) -> None:
+        self.ahead = {step: self.batches.batch(step)}
 
     def _losses(self, share: Batch, counts: list[int]) -> list[torch.Tensor]:
         """Each modality's loss over some rows of a batch, as their part in the mean over the whole batch."""
