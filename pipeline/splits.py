@@ -63,10 +63,10 @@ def assign_all(store: Store, settings: Splits) -> int:
         held = db.sql(
             "SELECT sample_id, part FROM samples SEMI JOIN unsplit USING (sample_id) ORDER BY sample_id"
         ).fetchall()
+        if not held:
+            return 0
         rows = assign(db, "unsplit", settings)
         lost = overtaken(db, rows)
-    if not rows.num_rows:
-        return 0
     key = digest(["splits", settings.model_dump(), held])  # with their parts: a changed row is assigned anew
     tables = {"splits": rows}
     if lost.num_rows:

@@ -222,6 +222,7 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
         ).fetchall()
         if not ids:
             return 0
+        incumbents(db, stage)
         found = gather.gather(db)
         sources = db.sql(
             "SELECT sample_id, source FROM samples SEMI JOIN candidates USING (sample_id)"
@@ -237,13 +238,16 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
 
 
 def candidates(db: duckdb.DuckDBPyConnection, stage: str) -> None:
-    """Makes `candidates(sample_id)`, kept by every stage so far and not yet decided by this one, and
-    `incumbents(sample_id)`, which it kept earlier."""
+    """Makes `candidates(sample_id)`: kept by every stage so far and not yet decided by this one."""
     db.execute(
         "CREATE OR REPLACE TEMP TABLE candidates AS SELECT sample_id FROM samples "
         "ANTI JOIN (SELECT sample_id FROM decisions WHERE NOT kept OR stage = ?) USING (sample_id)",
         [stage],
     )
+
+
+def incumbents(db: duckdb.DuckDBPyConnection, stage: str) -> None:
+    """Makes `incumbents(sample_id)`: those that this stage kept earlier."""
     db.execute(
         "CREATE OR REPLACE TEMP TABLE incumbents AS SELECT sample_id FROM decisions d "
         "WHERE stage = ? AND kept",
