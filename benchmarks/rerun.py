@@ -29,9 +29,9 @@ def run(bench: Bench) -> list[Result]:
     config = corpus.configure(corpus.fresh(bench.folder("rerun")), data.path)
     with processes.prefect(bench):
         first = processes.ingest(config)
-        print(f"first run: {first.seconds:.2f} s, {first.done['came_in']:,} rows", flush=True)
+        print(f"first run: {told(first)}, {first.done['came_in']:,} rows", flush=True)
         again = [processes.ingest(config) for _ in range(bench.pairs)]
-    print("nothing new: " + ", ".join(f"{one.seconds:.2f}" for one in again) + " s", flush=True)
+    print("nothing new: " + "; ".join(map(told, again)), flush=True)
     ours = median(one.seconds for one in again)
     same = all(
         not one.done["parts_made"] and one.done["content_hash"] == first.done["content_hash"] for one in again
@@ -49,6 +49,11 @@ def run(bench: Bench) -> list[Result]:
             quality_peer=1.0,
         )
     ]
+
+
+def told(run: processes.Run) -> str:
+    """Seconds of a flow; beside them the processor's, start-up included, which tell of a busy machine."""
+    return f"{run.seconds:.2f} s ({run.usage.cpu_seconds:.1f} of CPU)"
 
 
 def looked_at(folder: Path) -> float:

@@ -27,6 +27,8 @@ class Usage:
 
     seconds: float
     """From start to end, the interpreter's start included."""
+    cpu_seconds: float
+    """User and system time of the process and of the descendants that it waited for."""
     peak_mib: float
     """Largest sum of resident memory over the tree; libraries that two processes share count twice."""
     at_peak: tuple[float, ...]
@@ -91,7 +93,8 @@ def measured(command: Sequence[str], log: Path) -> Usage:
             f"{' '.join(command[1:4])} ended with {process.returncode}: {last} (all of it: {log})"
         )
     largest = used.ru_maxrss * SHARED_UNIT / MIB  # of one process: what fell between two looks
-    return Usage(time.monotonic() - began, max(sum(peak), largest), tuple(sorted(peak, reverse=True)))
+    cpu = used.ru_utime + used.ru_stime
+    return Usage(time.monotonic() - began, cpu, max(sum(peak), largest), tuple(sorted(peak, reverse=True)))
 
 
 def resident(root: int) -> tuple[float, ...]:
