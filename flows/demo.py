@@ -36,7 +36,7 @@ class Size:
 
 
 QUICK = Size(pictures=20_000, seconds=510)
-FULL = Size(pictures=60_000, seconds=2_700)
+FULL = Size(pictures=40_000, seconds=1_200)
 
 
 def run(
