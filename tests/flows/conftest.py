@@ -176,20 +176,19 @@ def mill(milled: Mill, tmp_path: Path) -> Mill:
 class Command:
     """A command that was started with a mark in its environment, which all its descendants carry."""
 
-    arguments: Sequence[str]
+    line: Sequence[str]
     folder: Path
     own_server: bool = False
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def start(self) -> Command:
-        env = {**os.environ, "MILLRACE_TEST": self.mark, "PYTHONPATH": str(Path(__file__).parents[2])}
+        env = {**os.environ, "MILLRACE_TEST": self.mark, "MILLRACE_HOME": str(self.folder)}
+        env["PYTHONPATH"] = str(Path(__file__).parents[2])
         if self.own_server:
             env.pop("PREFECT_API_URL", None)
             env["PREFECT_HOME"] = str(self.folder / ".prefect")
         with (self.folder / "out.txt").open("wb") as out, (self.folder / "err.txt").open("ab") as err:
-            self.process = subprocess.Popen(
-                [*MILLRACE, *self.arguments], cwd=self.folder, env=env, stdout=out, stderr=err
-            )
+            self.process = subprocess.Popen(self.line, cwd=self.folder, env=env, stdout=out, stderr=err)
         return self
 
     def said(self) -> str:
@@ -239,18 +238,24 @@ def until(condition: Callable[[], object], seconds: float = 120) -> bool:
 
 
 @pytest.fixture
-def command() -> Iterator[Callable[..., Command]]:
-    """Starts `millrace …` in a project; whatever is left of it at the end of the test is ended."""
+def process() -> Iterator[Callable[..., Command]]:
+    """Starts a process in a project's folder; whatever is left of it at the end of the test is ended."""
     started: list[Command] = []
 
-    def start(mill: Mill, *arguments: str, own_server: bool = False) -> Command:
-        started.append(Command(arguments, mill.path, own_server).start())
+    def start(mill: Mill, *line: str, own_server: bool = False) -> Command:
+        started.append(Command(line, mill.path, own_server).start())
         return started[-1]
 
     yield start
     for one in started:
         for pid in one.family():
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def command(process: Callable[..., Command]) -> Callable[..., Command]:
+    """Starts `millrace …` in a project's folder."""
+    return lambda mill, *arguments, **more: process(mill, *MILLRACE, *arguments, **more)
 
 
 @pytest.fixture

@@ -42,7 +42,6 @@ def kill_within(one: Any, began: Any, seconds: float) -> bool:
 def undisturbed(gallery: Any, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> dict[str, Any]:
     """What an ingest in peace makes, and how long it takes from its first file on."""
     mill = gallery.copy(tmp_path_factory.mktemp("peace") / "project")
-    mill.change('runner = "threads"', 'runner = "processes"')
     began = time.monotonic()
     mill.ingest()
     return {"seconds": time.monotonic() - began, "content": say_everything(mill)}
@@ -52,11 +51,12 @@ def undisturbed(gallery: Any, tmp_path_factory: pytest.TempPathFactory, prefect_
 def test_an_ingest_that_is_killed_ends_in_the_same_snapshot(
     number: int, undisturbed: dict[str, Any], fresh: Any, command: Any
 ) -> None:
-    """Every second one is killed twice. No process is left: workers and server end with their command."""
+    """With worker processes, a server of its own, or twice in a row: nobody is left, and nothing is lost."""
     dice = random.Random(number)
-    fresh.change('runner = "threads"', 'runner = "processes"')
-    for _ in range(1 + number % 2):
-        one = command(fresh, "ingest", own_server=True)
+    if number % 3 == 0:
+        fresh.change('runner = "threads"', 'runner = "processes"')
+    for _ in range(2 if number % 3 == 2 else 1):
+        one = command(fresh, "ingest", own_server=number % 3 == 0)
         began = fresh.path / "store" / "store.json"
         kill_within(one, began.exists, dice.uniform(0, undisturbed["seconds"]))
         assert one.gone(), [Path(f"/proc/{pid}/cmdline").read_text() for pid in one.family()]
@@ -71,7 +71,7 @@ def test_what_was_committed_before_a_kill_can_be_read_and_stays(
     fresh: Any, command: Any, wait_until: Any
 ) -> None:
     """The tables answer beside the dead process's half-done work, and no committed row goes."""
-    one = command(fresh, "ingest", own_server=True)
+    one = command(fresh, "ingest")
     log = fresh.path / "store/tables/samples/_delta_log"
     assert wait_until(lambda: not one.alive() or len(list(log.glob("*.json"))) > 1), one.said()
     one.kill()
@@ -89,7 +89,7 @@ def test_sql_answers_while_an_ingest_writes(fresh: Any, command: Any, wait_until
     """Each answer is one consistent view: counts only grow, and every kept row has its picture."""
     from flows.store_admin import query
 
-    one = command(fresh, "ingest", own_server=True)
+    one = command(fresh, "ingest")
     assert wait_until(lambda: not one.alive() or (fresh.path / "store/store.json").exists()), one.said()
     asked = (
         "SELECT count(*) AS n, (SELECT count(*) FROM samples s ANTI JOIN images USING (image_id) "
@@ -132,7 +132,7 @@ def test_a_training_that_is_killed_ends_in_the_same_weights(
 ) -> None:
     dice = random.Random(100 + number)
     for _ in range(1 + number % 2):
-        one = command(mill, "train", own_server=True)
+        one = command(mill, "train")
         runs = mill.path / "store/checkpoints"
         kill_within(one, lambda: any(runs.glob("*/run.json")), dice.uniform(0, trained["seconds"]))
         assert one.gone()

@@ -1,0 +1,177 @@
+"""`millrace up` as a person uses it: pages and API come up, a run is started there, and everything ends together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from flows.deployments import DEPLOYMENTS
+from flows.server import free_port
+
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+ROOT = Path(__file__).parents[2]
+
+
+class Up:
+    """A running `millrace up` and its API."""
+
+    def __init__(self, command: Any, port: int, wait_until: Callable[..., bool]) -> None:
+        self.command, self.wait_until = command, wait_until
+        self.url = f"http://127.0.0.1:{port}"
+        told = wait_until(lambda: "Ctrl-C" in command.said() or not command.alive(), 280)
+        assert told and command.alive(), command.said()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = httpx.request(method, f"{self.url}/api{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def deployments(self) -> dict[str, Any]:
+        return {one["name"]: one for one in self.ask("POST", "/deployments/filter", {})}
+
+    def start(self, name: str) -> str:
+        """Starts a run as the page's button does."""
+        chosen = self.deployments()[name]["id"]
+        return self.ask("POST", f"/deployments/{chosen}/create_flow_run", {})["id"]
+
+    def state(self, run: str) -> str:
+        return self.ask("GET", f"/flow_runs/{run}")["state"]["type"]
+
+    def finished(self, run: str, seconds: float = 240) -> str:
+        assert self.wait_until(lambda: self.state(run) in ENDED, seconds), self.command.said()
+        return self.state(run)
+
+
+@pytest.fixture
+def up(command: Any, wait_until: Any) -> Callable[[Any], Up]:
+    def start(mill: Any) -> Up:
+        port = free_port()
+        return Up(command(mill, "up", "--port", str(port), own_server=True), port, wait_until)
+
+    return start
+
+
+def test_every_deployment_names_a_flow_that_is_there() -> None:
+    from flows.deployments import flow_of
+
+    for one in DEPLOYMENTS:
+        assert flow_of(one).name == one.flow.rpartition(".")[2]
+    assert {"ingest", "train", "evaluate", "retrain", "report"} <= {one.name for one in DEPLOYMENTS}
+
+
+def test_parameters_have_descriptions_for_the_page(tmp_path: Path) -> None:
+    from flows.deployments import deployments
+
+    for one in deployments(tmp_path / "millrace.toml"):
+        fields = one._parameter_openapi_schema.properties
+        assert "config" in fields
+        assert one.parameters == {"config": str(tmp_path / "millrace.toml")}
+        assert all(field.get("description") for field in fields.values()), (one.name, fields)
+
+
+def test_the_work_pool_file_holds_the_same_deployments() -> None:
+    """prefect.yaml is for several machines; what it deploys is what `millrace up` serves."""
+    pooled = {one["name"]: one for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    assert set(pooled) == {one.name for one in DEPLOYMENTS}
+    for one in DEPLOYMENTS:
+        same = pooled[one.name]
+        assert (same["entrypoint"], same["description"]) == (one.flow, one.about)
+        crons = [(each["cron"], each["active"]) for each in same.get("schedules", [])]
+        assert crons == ([(one.cron, one.active)] if one.cron else [])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_worker_of_a_pool_runs_what_prefect_yaml_deploys(
+    mill: Any, prefect_api: str, process: Callable[..., Any], wait_until: Any
+) -> None:
+    """As its first lines say it: make the pool, deploy, start a worker; then a run is started through the API."""
+    (mill.path / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
+    prefect = [sys.executable, "-m", "prefect"]
+    for arguments in (["work-pool", "create", "--type", "process", "millrace"], ["deploy", "--all"]):
+        process(mill, *prefect, "--no-prompt", *arguments).wait()
+    worker = process(mill, *prefect, "worker", "start", "--pool", "millrace")
+    chosen = httpx.get(f"{prefect_api}/deployments/name/ingest/ingest").json()
+    before = mill.store().versions()
+    run = httpx.post(f"{prefect_api}/deployments/{chosen['id']}/create_flow_run", json={}).json()["id"]
+
+    def state() -> str:
+        return httpx.get(f"{prefect_api}/flow_runs/{run}").json()["state"]["type"]
+
+    assert wait_until(lambda: state() in ENDED or not worker.alive(), 240), worker.said()
+    assert state() == "COMPLETED", worker.said()
+    assert mill.store().versions() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_up_serves_pages_runs_deployments_and_ends_as_a_whole(mill: Any, up: Any) -> None:
+    """A second start finds what was switched on; SIGTERM ends server, runner and the flow that is on."""
+    serving = up(mill)
+    assert "<!DOCTYPE html>" in httpx.get(serving.url, follow_redirects=True).text
+    assert httpx.get(f"{serving.url}/ui-settings").json()["api_url"] == f"{serving.url}/api"
+    found = serving.deployments()
+    assert set(found) == {one.name for one in DEPLOYMENTS}
+    schedules = {
+        name: [(s["schedule"]["cron"], s["active"]) for s in one["schedules"]] for name, one in found.items()
+    }
+    assert schedules == {one.name: [(one.cron, one.active)] if one.cron else [] for one in DEPLOYMENTS}
+
+    before = mill.store().versions()
+    assert serving.finished(serving.start("ingest")) == "COMPLETED", serving.command.said()
+    assert mill.store().versions() == before
+
+    [nightly] = found["ingest"]["schedules"]
+    path = f"/deployments/{found['ingest']['id']}/schedules/{nightly['id']}"
+    serving.ask("PATCH", path, {"active": True})
+    mill.change("steps = 60", "steps = 100000")
+    run = serving.start("train")
+    runs = mill.path / "store/checkpoints"
+    assert serving.wait_until(lambda: any(runs.glob("*/[0-9]*/metadata.json")), 240), serving.command.said()
+    family = serving.command.family()
+    assert len(family) >= 4  # the command, its server, its runner, the flow
+    serving.command.process.send_signal(signal.SIGTERM)
+    assert serving.command.process.wait(90) == 0
+    assert serving.command.gone(10)
+
+    serving = up(mill)
+    assert serving.state(run) == "CANCELLED"
+    [nightly] = serving.deployments()["ingest"]["schedules"]
+    assert nightly["active"], "a schedule that a person switched on was switched off again"
+    serving.command.process.send_signal(signal.SIGINT)
+    assert serving.command.process.wait(90) == 0
+    assert serving.command.gone(10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_up_that_is_killed_leaves_nobody_behind(mill: Any, up: Any) -> None:
+    mill.change("steps = 60", "steps = 100000")
+    serving = up(mill)
+    serving.start("train")
+    runs = mill.path / "store/checkpoints"
+    assert serving.wait_until(lambda: any(runs.glob("*/run.json")), 240), serving.command.said()
+    serving.command.kill()
+    assert serving.command.gone(90), [
+        Path(f"/proc/{p}/cmdline").read_text() for p in serving.command.family()
+    ]
+
+
+@pytest.mark.slow
+def test_up_says_when_a_part_of_it_dies(mill: Any, up: Any) -> None:
+    serving = up(mill)
+    [server] = [
+        p for p in serving.command.family() if "flows.server" in Path(f"/proc/{p}/cmdline").read_text()
+    ]
+    os.kill(server, signal.SIGKILL)
+    assert serving.command.process.wait(90) == 1
+    assert "error: the Prefect server ended" in serving.command.said()
+    assert serving.command.gone(10)
