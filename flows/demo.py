@@ -92,7 +92,9 @@ def summary(done: dict[str, Any], config: Path) -> None:
         )
     _grid("What came in and what was kept", funnel)
     _grid("Planted defects, and what the pipeline found of them", done["planted"])
-    _grid("Scores on held-out pictures", done["evaluate"]["scores"])
+    english, others = scores(done["evaluate"]["scores"])
+    _grid("English captions of held-out pictures: share that is right", english)
+    _grid("Exactly right, with 95% bounds", others)
     _grid("Four generated captions", done["evaluate"]["examples"])
     say(f"\n[bold green]done[/] in {done['seconds']:,.0f} s")
     say(f"drawn pictures   {done['evaluate']['pictures']}")
@@ -106,6 +108,30 @@ def summary(done: dict[str, Any], config: Path) -> None:
     say("  millrace init ~/Pictures   # your own folder of pictures")
 
 
+def scores(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The English caption's scores by metric, combinations never drawn in training apart; and exact scores by task
+    and language."""
+    columns = {
+        "en": "all",
+        "en/seen_combination": "seen combinations",
+        "en/unseen_combination": "unseen combinations",
+    }
+    english: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["task"] == "caption" and row["subset"] in columns:
+            english.setdefault(row["metric"], {"metric": row["metric"]})[columns[row["subset"]]] = row[
+                "value"
+            ]
+    others = [
+        {name: row[name] for name in ("task", "subset", "value", "low", "high", "n")}
+        for row in rows
+        if row["metric"] == "exact"
+        and "/" not in row["subset"]
+        and (row["task"], row["subset"]) != ("caption", "all")
+    ]
+    return list(english.values()), others
+
+
 def _grid(title: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
@@ -113,7 +139,7 @@ def _grid(title: str, rows: list[dict[str, Any]]) -> None:
     for name in rows[0]:
         grid.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        grid.add_row(*[_cell(value) for value in row.values()])
+        grid.add_row(*[_cell(row.get(name)) for name in rows[0]])
     console.print()
     console.print(grid, highlight=False)
 

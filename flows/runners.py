@@ -27,7 +27,9 @@ def end_with(parent: int) -> None:
     It looks, rather than asks the kernel for a signal: that one comes when the *thread* that started us ends.
     """
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, which is later: a worker is one core's work
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # read when torch is first imported, which is later: a worker is one core's work
+    )
 
     def watch() -> None:
         while os.getppid() == parent:
