@@ -93,7 +93,7 @@ def migrate(config: Path) -> str:
 
 
 FIRST = """\
-# Millrace on a folder of pictures. Every setting: docs/reference.md
+# Millrace on a folder of pictures. More settings: examples/ and `millrace --help`
 [store]
 path = "store"
 
