@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,21 @@ def test_the_configuration_is_the_demos_without_the_url_source(tmp_path):
     assert all(source.model_extra["path"].startswith(str(tmp_path / "data")) for source in config.sources)
     assert config.store.path == str(tmp_path / "store")
     assert config.tokens.image.steps < 100
+    assert config.tokens.image.least_psnr == 0.0
     assert config.gather_steps
     assert config.filter_steps
+
+
+def test_settings_are_set_in_a_table_that_is_there_and_in_one_that_is_not():
+    there = "[a]\nx = 1\n[t]\nx = 2\nsteps = 900\n[t.u]\nsteps = 3\n"
+    assert tomllib.loads(corpus.overridden(there, "[t]", {"steps": "1"})) == {
+        "a": {"x": 1},
+        "t": {"x": 2, "steps": 1, "u": {"steps": 3}},
+    }
+    assert tomllib.loads(corpus.overridden("[a]\nx = 1\n", "[t]", {"steps": "1"})) == {
+        "a": {"x": 1},
+        "t": {"steps": 1},
+    }
 
 
 def test_a_gallery_has_as_many_pictures_to_read_as_were_asked_for(tmp_path):
