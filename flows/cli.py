@@ -154,6 +154,12 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, bytes):
         return f"<{len(value):,} bytes>"
+    if (
+        isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value)
+    ):  # a map of DuckDB
+        value = ", ".join(
+            f"{key} {count:,}" if isinstance(count, int) else f"{key} {count}" for key, count in value
+        )
     text = escape(str(value))
     return text if len(text) <= 200 else text[:199] + "…"
 

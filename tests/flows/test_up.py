@@ -30,7 +30,7 @@ class Up:
         assert told and command.alive(), command.said()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.url}/api{path}", json=body, timeout=30)
+        answer = httpx.request(method, f"{self.url}/api{path}", json=body, timeout=60)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -99,12 +99,13 @@ def test_a_worker_of_a_pool_runs_what_prefect_yaml_deploys(
     for arguments in (["work-pool", "create", "--type", "process", "millrace"], ["deploy", "--all"]):
         process(mill, *prefect, "--no-prompt", *arguments).wait()
     worker = process(mill, *prefect, "worker", "start", "--pool", "millrace")
-    chosen = httpx.get(f"{prefect_api}/deployments/name/ingest/ingest").json()
+    client = httpx.Client(base_url=prefect_api, timeout=60)
+    chosen = client.get("/deployments/name/ingest/ingest").json()
     before = mill.store().versions()
-    run = httpx.post(f"{prefect_api}/deployments/{chosen['id']}/create_flow_run", json={}).json()["id"]
+    run = client.post(f"/deployments/{chosen['id']}/create_flow_run", json={}).json()["id"]
 
     def state() -> str:
-        return httpx.get(f"{prefect_api}/flow_runs/{run}").json()["state"]["type"]
+        return client.get(f"/flow_runs/{run}").json()["state"]["type"]
 
     assert wait_until(lambda: state() in ENDED or not worker.alive(), 240), worker.said()
     assert state() == "COMPLETED", worker.said()
@@ -116,8 +117,8 @@ def test_a_worker_of_a_pool_runs_what_prefect_yaml_deploys(
 def test_up_serves_pages_runs_deployments_and_ends_as_a_whole(mill: Any, up: Any) -> None:
     """A second start finds what was switched on; SIGTERM ends server, runner and the flow that is on."""
     serving = up(mill)
-    assert "<!DOCTYPE html>" in httpx.get(serving.url, follow_redirects=True).text
-    assert httpx.get(f"{serving.url}/ui-settings").json()["api_url"] == f"{serving.url}/api"
+    assert "<!DOCTYPE html>" in httpx.get(serving.url, follow_redirects=True, timeout=60).text
+    assert httpx.get(f"{serving.url}/ui-settings", timeout=60).json()["api_url"] == f"{serving.url}/api"
     found = serving.deployments()
     assert set(found) == {one.name for one in DEPLOYMENTS}
     schedules = {
