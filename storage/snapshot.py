@@ -182,6 +182,8 @@ def create(
             content = hash_members(con, text_tokenizer, image_tokenizer)
             for row in known:
                 if row["content_hash"] == content and row["amended_by"] is None:
+                    if row is not known[-1]:
+                        bring_forward(store, row, key)
                     return Snapshot.from_row(store, row)
             name = name or content[:12]
             if any(row["snapshot"] == name for row in known):
@@ -205,6 +207,17 @@ def create(
         }
         store.append("snapshots", pa.Table.from_pylist([row], schema_of(store, row)), parts=[key])
         return Snapshot.from_row(store, row)
+
+
+def bring_forward(store: Store, row: Mapping[str, Any], key: str) -> None:
+    """Makes an older snapshot the newest again: the content went back to it, and `latest` means what is now.
+
+    Its new row is written before the old one goes; a kill in between leaves both, of which the newer one counts.
+    """
+    fresh = {column: value for column, value in row.items() if column != "part"}
+    fresh["recorded_at"] = datetime.now(UTC)
+    store.append("snapshots", pa.Table.from_pylist([fresh], schema_of(store, fresh)), parts=[key])
+    store.delete("snapshots", [row["snapshot"]], {"part": row["part"]})
 
 
 def choose(con: duckdb.DuckDBPyConnection, sources: Sequence[str] | None, stages: Sequence[str]) -> None:
@@ -328,8 +341,10 @@ def pinned(store: Store, versions: Mapping[str, int]) -> dict[str, int]:
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """Rows of `snapshots`, oldest first."""
-    return sorted(store.read("snapshots").to_pylist(), key=lambda row: (row["recorded_at"], row["snapshot"]))
+    """Rows of `snapshots`, oldest first; of a name that comes twice the newer one."""
+    rows = sorted(store.read("snapshots").to_pylist(), key=lambda row: (row["recorded_at"], row["snapshot"]))
+    newest = {row["snapshot"]: row for row in rows}
+    return [row for row in rows if row is newest[row["snapshot"]]]
 
 
 def schema_of(store: Store, row: Mapping[str, Any]) -> pa.Schema:

@@ -126,6 +126,8 @@ def test_a_threshold_is_decided_again_without_reading_a_picture_again(mill: Any)
     mill.change("min_words = 7", "min_words = 2")
     again = mill.ingest()
     assert (again["snapshot"], again["kept"]) == (first.name, first.rows)
+    assert mill.snapshot().name == first.name, "the latest is what the last ingest gave"
+    assert len(mill.store().read("snapshots")) == 2
     assert stricter["snapshot"] != first.name
     after = mill.store().versions()
     assert after["decisions"] > before["decisions"]
