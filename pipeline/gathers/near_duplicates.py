@@ -28,7 +28,7 @@ class NearDuplicates(Gather):
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ("perceptual_hash",)
     writes: ClassVar[tuple[str, ...]] = ("groups",)
-    radius: int = Field(7, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
+    radius: int = Field(9, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
     tolerance: float = Field(16.0, ge=0, le=255, description="Most error of the worst cells, in levels.")
     neighbours: int = Field(512, ge=2, description="Most look-alikes held against a picture, per band.")
 
