@@ -64,6 +64,7 @@ def shrunken(
         ):
             text, changed = re.subn(pattern, instead, text, flags=re.DOTALL)
             assert changed, pattern
+        text = re.sub(r"(?ms)^\[tokens\.image\]\n.*?(?=^\[)", "", text)  # SMALL has its own
         path = tmp_path / f"{name}.toml"
         path.write_text(text + SMALL, encoding="utf-8")
         return path
