@@ -5,7 +5,6 @@ Prefect and torch are imported by the commands that need them, so that `millrace
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,9 +14,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table as Grid
 
 from flows import server
+from flows.printing import print_rows, show
 
 app = typer.Typer(
     help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
@@ -116,52 +115,6 @@ def checked(config: Path, *, store: bool = False) -> None:
     if store:
         Store.open(settings.store.path, create=False)
     quiet_prefect(Path())
-
-
-def show(value: Any, as_json: bool) -> None:
-    """Prints a dictionary or rows: JSON for scripts, a table for people."""
-    if as_json:
-        print(json.dumps(value, indent=1, default=str, ensure_ascii=False))
-        return
-    rows = value if isinstance(value, list) else [{"": k, " ": v} for k, v in value.items()]
-    print_rows(rows)
-
-
-def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
-    console = Console()
-    if not rows:
-        console.print("[dim](no rows)")
-        return
-    grid = Grid(header_style="bold", box=None, pad_edge=False)
-    for name in rows[0]:
-        number = all(isinstance(r[name], int | float) or r[name] is None for r in rows)
-        grid.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows[:limit]:
-        grid.add_row(*[_cell(v) for v in row.values()])
-    console.print(grid, highlight=False)
-    if len(rows) > limit:
-        console.print(f"[dim]… and {len(rows) - limit:,} rows more (--json prints all)")
-
-
-def _cell(value: Any) -> str:
-    from rich.markup import escape
-
-    if value is None:
-        return "[dim]·[/]"
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, bytes):
-        return f"<{len(value):,} bytes>"
-    if (
-        isinstance(value, list) and value and all(isinstance(pair, tuple) for pair in value)
-    ):  # a map of DuckDB
-        value = ", ".join(
-            f"{key} {count:,}" if isinstance(count, int) else f"{key} {count}" for key, count in value
-        )
-    text = escape(str(value))
-    return text if len(text) <= 200 else text[:199] + "…"
 
 
 @command
