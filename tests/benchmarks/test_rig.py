@@ -25,7 +25,7 @@ def test_memory_of_child_processes_counts(tmp_path):
     assert alone.peak_mib > 60
     assert len(below.at_peak) == 2
     assert below.at_peak[0] > 60
-    assert below.peak_mib > alone.peak_mib
+    assert sum(below.at_peak) > sum(alone.at_peak)  # peak_mib may hold what this process had when it forked
 
 
 def test_memory_that_is_held_too_shortly_to_be_sampled_counts(tmp_path, monkeypatch):
