@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.matching import components
-from pipeline.stage import decision_rows
+from pipeline.stage import counted, decision_rows
 from pipeline.step import digest
 from storage import parts
 from storage.store import Store
@@ -60,14 +60,12 @@ def assign_all(store: Store, settings: Splits) -> int:
             "CREATE TEMP TABLE unsplit AS SELECT sample_id FROM verdicts WHERE kept "
             "AND sample_id NOT IN (SELECT sample_id FROM splits)"
         )
-        held = db.sql(
-            "SELECT sample_id, part FROM samples SEMI JOIN unsplit USING (sample_id) ORDER BY sample_id"
-        ).fetchall()
-        if not held:
+        count, mark = counted(db, "unsplit")
+        if not count:
             return 0
         rows = assign(db, "unsplit", settings)
         lost = overtaken(db, rows)
-    key = digest(["splits", settings.model_dump(), held])  # with their parts: a changed row is assigned anew
+    key = digest(["splits", settings.model_dump(), mark])
     tables = {"splits": rows}
     if lost.num_rows:
         reason = pa.repeat("contaminated", lost.num_rows)

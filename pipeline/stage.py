@@ -217,24 +217,32 @@ def run_gather(store: Store, gather: Gather, policy: str) -> int:
         generations.current(store, table, gather.fingerprint(), {})
     with store.connect() as db:
         candidates(db, stage)
-        ids = db.sql(
-            "SELECT sample_id, samples.part FROM candidates JOIN samples USING (sample_id) ORDER BY sample_id"
-        ).fetchall()
-        if not ids:
+        rows, mark = counted(db, "candidates")
+        if not rows:
             return 0
         incumbents(db, stage)
         found = gather.gather(db)
         sources = db.sql(
             "SELECT sample_id, source FROM samples SEMI JOIN candidates USING (sample_id)"
         ).to_arrow_table()
-    key = digest([stage, policy, generation, ids])  # with their parts: a row that changed is judged anew
+    key = digest([stage, policy, generation, mark])
     decided = found.decisions.join(sources, "sample_id")
-    rows = decision_rows(
+    judged = decision_rows(
         decided["sample_id"], decided["source"], stage, decided["reason"], decided["detail"], policy
     )
-    parts.stage(store, key, {**found.tables, "decisions": rows.sort_by("sample_id")})
+    parts.stage(store, key, {**found.tables, "decisions": judged.sort_by("sample_id")})
     parts.commit(store, [key])
-    return len(ids)
+    return rows
+
+
+def counted(db: duckdb.DuckDBPyConnection, chosen: str) -> tuple[int, str]:
+    """How many rows of `samples` a relation of ids chooses, and a mark of which: the sum of 128-bit hashes, whatever
+    their order. Parts enter it: a row that changed is another row."""
+    row = "concat_ws(chr(31), sample_id, part)"
+    halves = (f"sum(md5_number_{half}({row})::HUGEINT)" for half in ("lower", "upper"))
+    query = f"SELECT count(*), {', '.join(halves)} FROM samples SEMI JOIN {chosen} USING (sample_id)"
+    [(rows, low, high)] = db.sql(query).fetchall()
+    return int(rows), f"{low}-{high}"
 
 
 def candidates(db: duckdb.DuckDBPyConnection, stage: str) -> None:

@@ -180,6 +180,7 @@ class Command:
     folder: Path
     own_server: bool = False
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    earlier: int = 0
 
     def start(self) -> Command:
         env = {**os.environ, "MILLRACE_TEST": self.mark, "MILLRACE_HOME": str(self.folder)}
@@ -188,11 +189,13 @@ class Command:
             env.pop("PREFECT_API_URL", None)
             env["PREFECT_HOME"] = str(self.folder / ".prefect")
         with (self.folder / "out.txt").open("wb") as out, (self.folder / "err.txt").open("ab") as err:
+            self.earlier = err.tell()  # what other commands said in this folder
             self.process = subprocess.Popen(self.line, cwd=self.folder, env=env, stdout=out, stderr=err)
         return self
 
     def said(self) -> str:
-        return (self.folder / "out.txt").read_text() + (self.folder / "err.txt").read_text()
+        errors = (self.folder / "err.txt").read_bytes()[self.earlier :]
+        return (self.folder / "out.txt").read_text() + errors.decode()
 
     def answer(self) -> Any:
         """The JSON document that it printed."""

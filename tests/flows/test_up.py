@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,15 @@ class Up:
         assert told and command.alive(), command.said()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.url}/api{path}", json=body, timeout=60)
+        def asked() -> httpx.Response:
+            return httpx.request(method, f"{self.url}/api{path}", json=body, timeout=60)
+
+        answer = asked()
+        for _ in range(20):  # SQLite is locked for a moment: the server asks us to come again
+            if answer.status_code != 503:
+                break
+            time.sleep(float(answer.headers.get("Retry-After", 1)))
+            answer = asked()
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
