@@ -119,7 +119,9 @@ def checked(config: Path, *, store: bool = False) -> None:
 
 @command
 def demo(
-    full: Annotated[bool, typer.Option("--full", help="Twice the pictures and training: half an hour.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Twice the pictures and training: half an hour.")
+    ] = False,
     path: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo"),
     size: Annotated[int | None, typer.Option(min=200, help="Pictures to make.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Seconds of training.")] = None,
