@@ -120,7 +120,7 @@ def checked(config: Path, *, store: bool = False) -> None:
 @command
 def demo(
     full: Annotated[
-        bool, typer.Option("--full", help="Twice the pictures and training: half an hour.")
+        bool, typer.Option("--full", help="Twice the pictures and training: three quarters of an hour.")
     ] = False,
     path: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo"),
     size: Annotated[int | None, typer.Option(min=200, help="Pictures to make.")] = None,

@@ -35,8 +35,8 @@ class Size:
     seconds: float
 
 
-QUICK = Size(pictures=20_000, seconds=510)
-FULL = Size(pictures=40_000, seconds=1_200)
+QUICK = Size(pictures=20_000, seconds=580)
+FULL = Size(pictures=40_000, seconds=2_100)
 
 
 def run(
