@@ -6,27 +6,22 @@ A record that cannot be read is yielded too, with what is wrong: nothing that ca
 from __future__ import annotations
 
 import csv
-import glob
-import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-
-class SourceError(Exception):
-    """A source cannot be read as it is configured; the message says what to change."""
-
+from pipeline.errors import SourceError as SourceError
+from pipeline.files import File, parquet, reading
+from pipeline.files import files as files
+from pipeline.files import identity as identity
+from pipeline.files import relative as relative
 
 KINDS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 """File name endings of tables with named columns."""
-ENDS = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -38,46 +33,6 @@ class Record:
     wrong: str | None = None
 
 
-def files(pattern: str) -> list[Path]:
-    """The file of that name, or those that a pattern ("shards/*.tar") names, in the order of their paths.
-
-    Raises:
-        SourceError: there is none.
-    """
-    if Path(pattern).is_file():
-        return [Path(pattern)]
-    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns
-    found = [path for path in found if path.is_file()]
-    if not found:
-        raise SourceError(f'path = "{pattern}": no such file, and no file that the pattern fits')
-    return found
-
-
-def identity(path: Path) -> str:
-    """Digest of a file's size, beginning and end: the same wherever and whenever the file was copied.
-
-    Raises:
-        SourceError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            head = file.read(ENDS)
-            file.seek(max(0, size - ENDS))
-            tail = file.read(ENDS)
-    except OSError as error:
-        raise SourceError(f"{path.name}: cannot be read: {error.strerror or error}") from None
-    return hashlib.sha256(b"%d\0%b%b" % (size, head, tail)).hexdigest()[:32]
-
-
-def relative(paths: list[Path]) -> dict[str, Path]:
-    """The paths by what tells them apart: names below the folder that they share."""
-    if len(paths) == 1:
-        return {paths[0].name: paths[0]}
-    home = Path(os.path.commonpath([path.parent for path in paths]))
-    return {path.relative_to(home).as_posix(): path for path in paths}
-
-
 def valid(name: str) -> str:
     """The name as valid text: bytes that are not UTF-8 are spelled out."""
     try:
@@ -87,7 +42,7 @@ def valid(name: str) -> str:
     return name
 
 
-def read(path: Path, columns: list[str] | None = None) -> Iterator[Record]:
+def read(path: File, columns: list[str] | None = None) -> Iterator[Record]:
     """The file's records; `columns` spares reading others where the format allows it.
 
     Raises:
@@ -109,7 +64,7 @@ def read(path: Path, columns: list[str] | None = None) -> Iterator[Record]:
         raise SourceError(f"{path.name}: cannot be read: {error.strerror or error}") from None
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def _csv(path: File) -> Iterator[Record]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a huge caption is for the text limits to judge
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
@@ -132,7 +87,7 @@ def _csv(path: Path) -> Iterator[Record]:
             raise SourceError(f"{where}: not readable as CSV: {error}") from None
 
 
-def _jsonl(path: Path) -> Iterator[Record]:
+def _jsonl(path: File) -> Iterator[Record]:
     with path.open("rb") as lines:
         number = -1
         for line in lines:
@@ -142,7 +97,7 @@ def _jsonl(path: Path) -> Iterator[Record]:
             yield _record(number, parse_json(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line))
 
 
-def _json(path: Path) -> Iterator[Record]:
+def _json(path: File) -> Iterator[Record]:
     value = parse_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     if not isinstance(value, list):
         raise SourceError(f"{path.name}: should hold a JSON list of objects")
@@ -168,7 +123,7 @@ def parse_json(raw: bytes) -> Any:
         return NotJson()
 
 
-def _lines(path: Path) -> Iterator[Record]:
+def _lines(path: File) -> Iterator[Record]:
     with path.open("rb") as lines:
         number = -1
         for line in lines:
@@ -178,9 +133,9 @@ def _lines(path: Path) -> Iterator[Record]:
                 yield Record(number, {"url": text})
 
 
-def _parquet(path: Path, columns: list[str] | None) -> Iterator[Record]:
+def _parquet(path: File, columns: list[str] | None) -> Iterator[Record]:
     try:
-        with pq.ParquetFile(path) as file:
+        with reading(path), parquet(path) as file:
             if columns is not None:
                 columns = [name for name in columns if name in file.schema_arrow.names]
             number = -1

@@ -1,4 +1,4 @@
-"""Pictures in a folder, with their texts beside them or in one table.
+"""Pictures in a folder of this machine or of a bucket, with their texts beside them or in one table.
 
 `origin` is the picture's path within the folder. Texts come from the table named by `metadata` (rows name a
 file), else from `picture.json` (an object or a list of them) and `picture.txt` beside `picture.jpg`.
@@ -21,7 +21,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline import records
-from pipeline.records import SourceError
+from pipeline.errors import SourceError
+from pipeline.files import File, S3File, at, each
 from pipeline.rows import FIELDS, RowSource, batches, places, unseen
 from pipeline.step import Shard, digest
 from storage.media import EXTENSIONS
@@ -46,7 +47,7 @@ class Folder(RowSource):
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "shard_rows"})
 
-    path: str = Field(description="The folder.")
+    path: str = Field(description='The folder, on this machine or as "s3://bucket/folder".')
     metadata: str | None = Field(
         default=None,
         description='Table in the folder whose rows name a file; found if there is just one; "" for none.',
@@ -69,13 +70,19 @@ class Folder(RowSource):
             yield Shard(digest([[item.origin, item.version] for item in chunk]), {"items": payload}, rows)
 
     def read(self, shard: Shard) -> Iterator[pa.RecordBatch]:
-        return batches(row for item in shard.payload["items"] for row in self._read(_Item(*item)))
+        root = at(self.path)
+        items = (_Item(*item) for item in shard.payload["items"])
+        found = each(lambda item: list(self._read(item, root)), items, root)
+        return batches(row for rows in found for row in rows)
 
     def _items(self) -> list[_Item]:
-        root = Path(self.path)
-        if not root.is_dir():
+        root = at(self.path)
+        if isinstance(root, S3File):
+            items, tables, sidecars = _listing(root)
+        elif root.is_dir():
+            items, tables, sidecars = _walk(root)
+        else:
             raise SourceError(f'path = "{self.path}": no such folder')
-        items, tables, sidecars = _walk(root)
         table = self._table(tables)
         texts, bad = self._texts(root / table) if table else ({}, [])
         settings = self.fingerprint()
@@ -104,7 +111,7 @@ class Folder(RowSource):
             )
         return tables[0] if tables else None
 
-    def _texts(self, path: Path) -> tuple[dict[str, str], list[_Item]]:
+    def _texts(self, path: File) -> tuple[dict[str, str], list[_Item]]:
         """Rows of the table by file, as JSON lines, and an item for each row that cannot be used."""
         texts: dict[str, str] = {}
         bad: list[_Item] = []
@@ -117,9 +124,8 @@ class Folder(RowSource):
             texts[origin] = f"{texts[origin]}\n{row.line}" if origin in texts else row.line
         return texts, bad
 
-    def _read(self, item: _Item) -> Iterator[dict[str, Any]]:
+    def _read(self, item: _Item, root: File) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"origin": item.origin, "version": item.version}
-        root = Path(self.path)
         rows = self.unfold(item.rows)
         if not item.error:
             try:
@@ -135,7 +141,7 @@ class Folder(RowSource):
         for place, row in zip(places(rows), rows, strict=True):
             yield {**row, **base, "position": place}
 
-    def _beside(self, root: Path, sidecars: Iterable[str]) -> list[dict[str, Any]]:
+    def _beside(self, root: File, sidecars: Iterable[str]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for name in sidecars:
             raw = _bytes(root / name, self.max_bytes)
@@ -158,7 +164,7 @@ class _Unreadable(Exception):
         self.reason, self.detail = reason, detail
 
 
-def _bytes(path: Path, limit: int) -> bytes:
+def _bytes(path: File, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             raw = file.read(limit + 1)
@@ -201,6 +207,30 @@ def _walk(root: Path) -> tuple[list[_Item], list[str], dict[str, str]]:
                     tables.append(entry.name)
             elif end in EXTENSIONS or (entry.is_symlink() and entry.is_dir()):
                 items.append(_listed(entry, path, home))
+    return items, tables, sidecars
+
+
+def _listing(root: S3File) -> tuple[list[_Item], list[str], dict[str, str]]:
+    """The same of a folder in a bucket, where a version is the size and the time of the last writing."""
+    items: list[_Item] = []
+    tables: list[str] = []
+    sidecars: dict[str, str] = {}
+    start = len((root / "").key)
+    found = False
+    for file in root.below():
+        found = True
+        path, version = file.key[start:], f"{file.size}-{file.mtime}"
+        if path.startswith(".") or "/." in path:
+            continue
+        end = path.rpartition("/")[2].rpartition(".")[2].lower()
+        if end in ("txt", "json"):
+            sidecars[path] = version
+        elif end in records.KINDS and "/" not in path:
+            tables.append(path)
+        elif end in EXTENSIONS:
+            items.append(_Item(records.valid(path), version, path))
+    if not found:
+        raise SourceError(f'path = "{root.shown}": no such folder, or an empty one')
     return items, tables, sidecars
 
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline import records
-from pipeline.records import SourceError
+from pipeline.errors import BucketError, SourceError
+from pipeline.files import File, S3File, at, each, parquet, reading
 from pipeline.rows import FIELDS, Positions, RowSource, as_position, as_text, as_texts, batches
 from pipeline.step import Shard, digest
 
@@ -31,7 +32,7 @@ class Parquet(RowSource):
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "shard_rows"})
 
-    path: str = Field(description='A file, or a pattern ("data/*.parquet").')
+    path: str = Field(description='A file, or a pattern ("data/*.parquet", "s3://bucket/data/*.parquet").')
     query: str | None = Field(
         default=None, description="A SELECT over the files, each a view named by its stem."
     )
@@ -49,14 +50,15 @@ class Parquet(RowSource):
             return
         positions = Positions()
         for name, path in files.items():
-            yield from self._file_shards(name, path, positions)
+            with reading(path):
+                yield from self._file_shards(name, path, positions)
 
     def read(self, shard: Shard) -> Iterator[pa.RecordBatch]:
         return batches(self._query_rows(shard) if self.query is not None else self._file_rows(shard))
 
     # --- files
 
-    def _file_shards(self, name: str, path: Path, positions: Positions) -> Iterator[Shard]:
+    def _file_shards(self, name: str, path: File, positions: Positions) -> Iterator[Shard]:
         identity = records.identity(path)
         with _opened(path) as file:
             columns = self._columns(file.schema_arrow.names, name)
@@ -105,7 +107,8 @@ class Parquet(RowSource):
         version, positions = shard.payload["version"], iter(shard.payload.get("positions", ()))
         number = start
         try:
-            with _opened(Path(shard.payload["path"])) as file:
+            path = at(shard.payload["path"])
+            with reading(path), _opened(path) as file:
                 columns = self._columns(file.schema_arrow.names, name)
                 for values in _records(file, shard.payload["group"], start, stop, list(columns.values())):
                     origin = as_text(values.get(columns.get("key", ""))) or f"{name}#{number}"
@@ -129,8 +132,9 @@ class Parquet(RowSource):
 
     # --- query
 
-    def _query_shards(self, files: dict[str, Path]) -> Iterator[Shard]:
-        identity = digest([[name, records.identity(path)] for name, path in files.items()])
+    def _query_shards(self, files: dict[str, File]) -> Iterator[Shard]:
+        known_by = each(records.identity, files.values(), next(iter(files.values())))
+        identity = digest([list(pair) for pair in zip(files, known_by, strict=True)])
         with self._connect(files) as db:
             columns = self._query_columns(db)
             key = f'CAST("{columns["key"]}" AS VARCHAR)'
@@ -150,7 +154,7 @@ class Parquet(RowSource):
             if held:
                 yield self._query_shard(files, identity, held, rows)
 
-    def _query_shard(self, files: dict[str, Path], identity: str, keys: list[str], rows: int) -> Shard:
+    def _query_shard(self, files: dict[str, File], identity: str, keys: list[str], rows: int) -> Shard:
         payload = {
             "files": {n: str(p) for n, p in files.items()},
             "version": identity,
@@ -159,14 +163,14 @@ class Parquet(RowSource):
         return Shard(digest([identity, self.query, keys]), payload, rows)
 
     def _query_rows(self, shard: Shard) -> Iterator[dict[str, Any]]:
-        with self._connect({n: Path(p) for n, p in shard.payload["files"].items()}) as db:
+        with self._connect({n: at(p) for n, p in shard.payload["files"].items()}) as db:
             columns = self._query_columns(db)
             key = f'CAST("{columns["key"]}" AS VARCHAR)'
             order = dict.fromkeys([key, *(f'"{columns[f]}"' for f in ("position", *FIELDS) if f in columns)])
             query = f"""SELECT {key} AS millrace_key, * FROM ({self.query})
                 WHERE {key} BETWEEN ? AND ? ORDER BY {", ".join(order)}"""
             positions = Positions()
-            for batch in _run(db, query, shard.payload["keys"]).to_arrow_reader(256):
+            for batch in _batches(_run(db, query, shard.payload["keys"])):
                 for values in records.as_dicts(batch):
                     origin = str(values["millrace_key"], "utf-8")
                     rows = self._unfolded(values, columns)
@@ -188,12 +192,15 @@ class Parquet(RowSource):
             )
         return columns
 
-    def _connect(self, files: dict[str, Path]) -> duckdb.DuckDBPyConnection:
+    def _connect(self, files: dict[str, File]) -> duckdb.DuckDBPyConnection:
         """DuckDB with a view of each file, that can read nothing else and write nothing."""
         db = duckdb.connect(
             ":memory:", config={"memory_limit": MEMORY, "threads": 2, "preserve_insertion_order": False}
         )
-        paths = [str(path.resolve()) for path in files.values()]
+        first = next(iter(files.values()))
+        if isinstance(first, S3File):
+            _admit(db, first)
+        paths = [path.shown if isinstance(path, S3File) else str(path.resolve()) for path in files.values()]
         db.execute(f"SET allowed_paths = [{', '.join(map(_quoted, paths))}]")
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
@@ -206,6 +213,13 @@ class Parquet(RowSource):
         return db
 
 
+def _admit(db: duckdb.DuckDBPyConnection, path: S3File) -> None:
+    """Lets DuckDB read a bucket: its wheel cannot, so Arrow does that for it."""
+    from fsspec.implementations.arrow import ArrowFSWrapper  # comes with torch
+
+    db.register_filesystem(ArrowFSWrapper(path.filesystem()))
+
+
 def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
@@ -214,7 +228,21 @@ def _run(db: duckdb.DuckDBPyConnection, query: str, values: list[str] | None = N
     try:
         return db.sql(query, params=values) if values else db.execute(query)
     except duckdb.Error as error:
-        raise SourceError(f"query: {str(error).splitlines()[0][:300]}") from None
+        raise _explained(error) from None
+
+
+def _batches(result: Any) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from result.to_arrow_reader(256)
+    except (duckdb.Error, OSError) as error:
+        raise _explained(error) from None
+
+
+def _explained(error: Exception) -> SourceError:
+    said = str(error)
+    if "AWS Error" in said:  # the SDK's words may hold parts of a credential
+        return BucketError("query: the bucket stopped answering, or refused; run again")
+    return SourceError(f"query: {said.splitlines()[0][:300]}")
 
 
 def _pairs(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[str | None, int]]:
@@ -222,9 +250,9 @@ def _pairs(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[str | None, int]
         yield from rows
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _opened(path: File) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(path)
+        file = parquet(path)
         assert file.schema_arrow.names is not None  # they may not be text
         return file
     except (OSError, pa.ArrowException, ValueError) as error:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline import records
-from pipeline.records import SourceError
+from pipeline import files, records
+from pipeline.errors import BucketError, SourceError
+from pipeline.files import File
 from pipeline.rows import FIELDS, Positions, RowSource, batches, places
 from pipeline.step import Shard, digest
 from storage.media import EXTENSIONS
@@ -42,7 +42,7 @@ class WebDataset(RowSource):
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    path: str = Field(description='A tar file, or a pattern ("shards/*.tar").')
+    path: str = Field(description='A tar file, or a pattern ("shards/*.tar", "s3://bucket/shards/*.tar").')
 
     def shards(self, known: pa.Table) -> Iterator[Shard]:
         """One shard for each tar, known again by its size, beginning and end.
@@ -50,11 +50,9 @@ class WebDataset(RowSource):
         Raises:
             SourceError: no such file.
         """
-        for name, path in records.relative(records.files(self.path)).items():
-            try:
-                identity = records.identity(path)
-            except SourceError as error:
-                identity = str(error)
+        named = records.relative(records.files(self.path))
+        known_by = files.each(_identity, named.values(), next(iter(named.values())))
+        for (name, path), identity in zip(named.items(), known_by, strict=True):
             yield Shard(digest([name, identity]), {"name": name, "path": str(path), "identity": identity})
 
     def read(self, shard: Shard) -> Iterator[pa.RecordBatch]:
@@ -62,7 +60,7 @@ class WebDataset(RowSource):
 
     def _rows(self, shard: Shard) -> Iterator[dict[str, Any]]:
         name, positions = shard.payload["name"], Positions()
-        for group in self._groups(Path(shard.payload["path"])):
+        for group in self._groups(files.at(shard.payload["path"])):
             origin = f"{name}#{records.valid(group.key)}" if group.key else name
             rows = self._of(group)
             first = positions.take(origin, rows=1 + max(places(rows)))
@@ -97,7 +95,7 @@ class WebDataset(RowSource):
             rows += self.rows(entry, self.recognise(entry, FIELDS))
         return rows
 
-    def _groups(self, path: Path) -> Iterator[_Group]:
+    def _groups(self, path: File) -> Iterator[_Group]:
         """Consecutive members of one key; an error of the archive is a group without a key."""
         group = _Group("")
         try:
@@ -120,6 +118,8 @@ class WebDataset(RowSource):
             group.error, group.detail = "truncated_archive", broken.detail
             yield group
             yield _Group("", error="truncated_archive", detail=broken.detail)
+        except BucketError:
+            raise
         except OSError as error:
             if group.key:
                 yield group
@@ -140,6 +140,8 @@ class WebDataset(RowSource):
         try:
             file = tar.extractfile(member)
             raw = file.read() if file is not None else b""
+        except BucketError:
+            raise
         except Exception as error:
             raise _Broken(f"{type(error).__name__}: {str(error)[:200]}") from error
         if len(raw) != member.size:
@@ -148,6 +150,15 @@ class WebDataset(RowSource):
             group.images.append(raw)
         else:
             group.texts.setdefault(kind, raw)
+
+
+def _identity(path: File) -> str:
+    try:
+        return records.identity(path)
+    except BucketError:
+        raise
+    except SourceError as error:
+        return str(error)
 
 
 def _split(name: str) -> tuple[str, str]:

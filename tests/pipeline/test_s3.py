@@ -1,0 +1,432 @@
+"""Sources over a bucket: the same rows as from the folder, only what is new, and errors that say what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+from pyarrow import fs
+
+from pipeline import files, records, s3
+from pipeline.errors import BucketError, SourceError
+from pipeline.sources.folder import Folder
+from pipeline.sources.parquet import Parquet
+from pipeline.sources.webdataset import WebDataset
+
+NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
+KEY, SECRET = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def variables(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def put(endpoint: str, request: pytest.FixtureRequest) -> Callable[[Path | dict[str, bytes]], str]:
+    """Uploads a folder, or objects by key, into a bucket of the test's own; returns the bucket's URI."""
+    bucket = "b" + str(abs(hash(request.node.nodeid)))
+    client = fs.S3FileSystem(
+        access_key=KEY,
+        secret_key=SECRET,
+        region="us-east-1",
+        endpoint_override=endpoint,
+        allow_bucket_creation=True,
+    )
+    client.create_dir(bucket)
+
+    def upload(what: Path | dict[str, bytes]) -> str:
+        if isinstance(what, Path):
+            what = {p.relative_to(what).as_posix(): p.read_bytes() for p in what.rglob("*") if p.is_file()}
+        for key, body in what.items():
+            with client.open_output_stream(f"{bucket}/in/{key}") as out:
+                out.write(body)
+        return f"s3://{bucket}/in"
+
+    return upload
+
+
+def picture(colour: int = 0) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (20, 20), (colour, 9, 9)).save(out, "PNG")
+    return out.getvalue()
+
+
+def rows(source: Any, known: pa.Table = NOTHING) -> list[dict[str, Any]]:
+    return [
+        row for shard in source.shards(known) for batch in source.read(shard) for row in batch.to_pylist()
+    ]
+
+
+def bare(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without their versions, which hold the time of writing where nothing else is known of a file."""
+    return [{name: value for name, value in row.items() if name != "version"} for row in found]
+
+
+def known(found: list[dict[str, Any]]) -> pa.Table:
+    return pa.table(
+        {name: pa.array([row[name] for row in found], pa.string()) for name in ("origin", "version")}
+    )
+
+
+def shards_of(root: Path) -> Path:
+    for folder in ("one", "two"):
+        (root / folder).mkdir(parents=True)
+        with tarfile.open(root / folder / "x.tar", "w") as tar:
+            for n in range(3):
+                for name, body in ((f"{n}.png", picture(n)), (f"{n}.txt", f"{folder} {n}".encode())):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(body)
+                    tar.addfile(info, io.BytesIO(body))
+    return root
+
+
+# --- the same rows
+
+
+def test_a_folder_gives_the_same_rows(tmp_path: Path, put: Any):
+    (tmp_path / "sub/deep").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    for name in ("a.png", "sub/b ü%20?#.PNG", "sub/deep/c.jpeg", ".git/no.png", "sub/.no.png"):
+        (tmp_path / name).write_bytes(picture(len(name)))
+    (tmp_path / "sub/deep/c.json").write_text(
+        json.dumps([{"caption": "two"}, {"caption": "deux", "lang": "fr"}])
+    )
+    (tmp_path / "captions.csv").write_text("file,caption\na.png,one\ngone.png,x\n")
+    (tmp_path / "huge.png").write_bytes(b"x" * 2000)
+    uri = put(tmp_path)
+    here = rows(Folder(path=str(tmp_path), max_bytes=1000, shard_rows=2))
+    assert [r["origin"] for r in here] == sorted(r["origin"] for r in here) and len(here) == 6
+    for path in (uri, uri + "/"):
+        assert bare(rows(Folder(path=path, max_bytes=1000, shard_rows=2))) == bare(here)
+    with pytest.raises(SourceError, match=r"gone\.csv: no such file"):
+        rows(Folder(path=uri, metadata="gone.csv"))
+
+
+@pytest.mark.parametrize("pattern", ["*/*.tar", "**/x.tar", "one/x.tar", "t?o/*", "[ot]*/x.tar"])
+def test_tars_give_the_same_rows_and_the_same_shards(tmp_path: Path, put: Any, pattern: str):
+    here, there = (
+        WebDataset(path=f"{shards_of(tmp_path)}/{pattern}"),
+        WebDataset(path=f"{put(tmp_path)}/{pattern}"),
+    )
+    assert [shard.key for shard in there.shards(NOTHING)] == [shard.key for shard in here.shards(NOTHING)]
+    assert rows(there) == rows(here) != []
+
+
+def test_a_broken_or_vanished_tar_is_a_verdict_on_that_tar(tmp_path: Path, put: Any):
+    whole = (shards_of(tmp_path) / "one/x.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "none.tar").write_bytes(b"no tar")
+    uri = put(tmp_path)
+    found = rows(WebDataset(path=f"{uri}/*.tar"))
+    assert found == rows(WebDataset(path=f"{tmp_path}/*.tar"))
+    assert {r["error"] for r in found} == {None, "truncated_archive", "not_an_archive"}
+    source = WebDataset(path=f"{uri}/one/x.tar")
+    shard = next(iter(source.shards(NOTHING)))
+    shard.payload["path"] = shard.payload["path"].replace("x.tar", "y.tar")
+    assert [r["error"] for batch in source.read(shard) for r in batch.to_pylist()] == ["unreadable"]
+
+
+def test_parquet_gives_the_same_rows_and_the_same_shards(tmp_path: Path, put: Any):
+    for name in "ab":
+        table = pa.table(
+            {"image": [picture(n) for n in range(50)], "caption": [f"{name}{n}" for n in range(50)]}
+        )
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=7)
+    uri = put(tmp_path)
+    here, there = (Parquet(path=f"{at}/*.parquet", shard_rows=20) for at in (tmp_path, uri))
+    assert [shard.key for shard in there.shards(NOTHING)] == [shard.key for shard in here.shards(NOTHING)]
+    assert rows(there) == rows(here) and len(rows(here)) == 100
+    put({"bad.parquet": b"PAR1 no"})
+    with pytest.raises(SourceError, match=r"^bad\.parquet: not a readable Parquet file"):
+        rows(Parquet(path=f"{uri}/bad.parquet"))
+
+
+def test_a_query_joins_files_of_a_bucket_and_reads_nothing_else(tmp_path: Path, put: Any):
+    pq.write_table(pa.table({"id": [1, 2], "image": [picture(1), picture(2)]}), tmp_path / "images.parquet")
+    (tmp_path / "texts.csv").write_text("id,n,says\n1,0,one\n2,0,two\n1,1,uno\n")
+    uri = put(tmp_path)
+    query = "SELECT id || ':' || n AS key, image, says AS text FROM images JOIN texts USING (id)"
+    here, there = (rows(Parquet(path=f"{at}/*", query=query)) for at in (tmp_path, uri))
+    assert there == here and [r["text"] for r in there] == [b"one", b"uno", b"two"]
+    put({"../secret.csv": b"a\n1\n"})
+    secret = f"{uri.removesuffix('/in')}/secret.csv"
+    with pytest.raises(SourceError, match="query: Permission Error"):
+        rows(Parquet(path=f"{uri}/*", query=f"SELECT a AS key, a AS text FROM read_csv('{secret}')"))
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.tsv", "l.jsonl", "l.txt", "l.json", "l.parquet"])
+def test_lists_give_the_same_records(tmp_path: Path, put: Any, name: str):
+    urls = [f"/{n}.png" for n in range(9)]
+    match name.partition(".")[2]:
+        case "parquet":
+            pq.write_table(pa.table({"url": urls}), tmp_path / name)
+        case "json":
+            (tmp_path / name).write_text(json.dumps([{"url": url} for url in urls]))
+        case "jsonl":
+            (tmp_path / name).write_text("\n".join(json.dumps({"url": url}) for url in urls))
+        case kind:
+            (tmp_path / name).write_text(
+                "\n".join(urls if kind == "txt" else ["url", *urls]), encoding="utf-8-sig"
+            )
+    [here], [there] = records.files(f"{tmp_path}/{name}"), records.files(f"{put(tmp_path)}/l.*")
+    assert there.name == here.name and there.suffix == here.suffix
+    assert list(records.read(there)) == list(records.read(here)) and len(list(records.read(here))) == 9
+
+
+def test_a_long_file_can_be_read_from_anywhere(put: Any):
+    body = bytes(range(256)) * (80 << 10)
+    file = files.at(put({"long.bin": body}) + "/long.bin")
+    with file.open("rb") as opened:
+        assert opened.read() == body
+        opened.seek(-5, io.SEEK_END)
+        assert opened.read() == body[-5:] and opened.tell() == len(body)
+    assert files.identity(file) == files.identity(files.at(str(file)))
+
+
+# --- what is new
+
+
+def test_only_a_new_picture_is_read(tmp_path: Path, put: Any, monkeypatch: pytest.MonkeyPatch):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture())
+    source = Folder(path=put(tmp_path))
+    first = rows(source)
+    assert rows(source, known(first)) == []
+    put({"c.png": picture(3), "b.txt": b"a caption"})
+    opened: list[str] = []
+    native = s3.S3File.native
+    monkeypatch.setattr(s3.S3File, "native", lambda self: opened.append(self.name) or native(self))
+    assert [(r["origin"], r["text"]) for r in rows(source, known(first))] == [
+        ("b.png", b"a caption"),
+        ("c.png", None),
+    ]
+    assert sorted(opened) == ["b.png", "b.txt", "c.png"]
+
+
+def test_only_a_new_tar_has_a_new_key(tmp_path: Path, put: Any):
+    uri = put(shards_of(tmp_path))
+    source = WebDataset(path=f"{uri}/*/*.tar")
+    before = {shard.key for shard in source.shards(NOTHING)}
+    put({"three/x.tar": (tmp_path / "one/x.tar").read_bytes()[:-512] + b"\0" * 1024})
+    after = [shard for shard in source.shards(NOTHING) if shard.key not in before]
+    assert [shard.payload["name"] for shard in after] == ["three/x.tar"]
+
+
+def test_shards_do_not_know_the_bucket(tmp_path: Path, put: Any, endpoint: str):
+    (tmp_path / "a.png").write_bytes(picture())
+    uri = put(tmp_path)
+    put({"../other/a.png": picture()})
+    for path in (uri, f"{uri}?endpoint={endpoint}&region=eu-west-3&anonymous=true"):
+        assert [r["origin"] for r in rows(Folder(path=path))] == ["a.png"]
+    assert Folder(path=uri).fingerprint() == Folder(path="s3://elsewhere").fingerprint()
+
+
+# --- errors
+
+
+class Answering(ThreadingHTTPServer):
+    """A server that gives every request one status and body, or, without a status, no answer."""
+
+    status, body, missing = 0, "", 0
+    """`missing` bytes of what the header says never come."""
+    daemon_threads = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Answering
+
+    def do_GET(self) -> None:
+        if not self.server.status:
+            time.sleep(3)
+            return
+        body = self.server.body.encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body) + self.server.missing))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    server = Answering(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time-outs short enough for a test."""
+    monkeypatch.setattr(s3, "CONNECT_S", 1)
+    monkeypatch.setattr(s3, "REQUEST_S", 1)
+    monkeypatch.setattr(s3, "TRIES", 2)
+    s3._filesystem.cache_clear()
+
+
+def sources(bucket: str, query: str = "") -> list[Any]:
+    return [
+        Folder(path=f"s3://{bucket}/a{query}"),
+        WebDataset(path=f"s3://{bucket}/a/*.tar{query}"),
+        Parquet(path=f"s3://{bucket}/a/x.parquet{query}"),
+        Parquet(path=f"s3://{bucket}/a/*.parquet{query}", query="SELECT 1 AS key, 'a' AS text"),
+    ]
+
+
+def told(source: Any) -> str:
+    """The error of a source: two lines at most, without anything secret, and without the SDK's words."""
+    with pytest.raises(SourceError) as caught:
+        rows(source)
+    said = str(caught.value)
+    assert len(said) < 330 and "\n" not in said
+    for secret in (KEY, SECRET, "AWS Error", "curlCode", "Request ID"):
+        assert secret not in said
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return said
+
+
+def test_a_missing_bucket(endpoint: str):
+    for source in sources("no-such-bucket"):
+        assert told(source).startswith(
+            "s3://no-such-bucket: no such bucket; look at its name, the region and the "
+        )
+
+
+def test_a_missing_folder_or_file(put: Any):
+    bucket = put({"x.png": picture()}).removesuffix("/in").removeprefix("s3://")
+    for source in sources(bucket):
+        assert "no such fold" in told(source) or "no such file" in told(source)
+
+
+DENIED = (
+    '<?xml version="1.0"?><Error><Code>{code}</Code><Message>The AWS Access Key Id '
+    + KEY
+    + " with "
+    + SECRET
+    + " is "
+    "refused.</Message><AWSAccessKeyId>"
+    + KEY
+    + "</AWSAccessKeyId><StringToSign>"
+    + SECRET
+    + "</StringToSign></Error>"
+)
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"]
+)
+def test_access_denied(answering: Answering, fast: None, code: str):
+    answering.status, answering.body = 403, DENIED.format(code=code)
+    for source in sources("private", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
+        said = told(source)
+        assert said.startswith("s3://private/a") and "access denied; set AWS_ACCESS_KEY_ID" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(301, "another region; set AWS_REGION"), (503, "does not answer; look at")]
+)
+def test_other_answers_of_a_server(answering: Answering, fast: None, status: int, says: str):
+    answering.status = status
+    for source in sources("there", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
+        assert says in told(source)
+
+
+def test_an_endpoint_that_is_not_there(fast: None):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for source in sources("there", f"?endpoint=http://127.0.0.1:{port}"):
+        said = told(source)
+        assert f"127.0.0.1:{port} does not answer; look at the network and at AWS_ENDPOINT_URL" in said
+
+
+def test_an_endpoint_that_never_answers_is_given_up(answering: Answering, fast: None):
+    started = time.monotonic()
+    said = told(Folder(path=f"s3://there/a?endpoint=http://127.0.0.1:{answering.server_port}"))
+    assert "does not answer" in said and time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("kind", ["folder", "webdataset", "parquet", "query"])
+def test_a_bucket_that_refuses_later_stops_the_part_and_judges_no_row(
+    tmp_path: Path, put: Any, answering: Answering, fast: None, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    (shards_of(tmp_path) / "a.png").write_bytes(picture())
+    pq.write_table(pa.table({"id": [1], "text": ["x"]}), tmp_path / "t.parquet")
+    uri = put(tmp_path)
+    source = {
+        "folder": Folder(path=uri, metadata=""),
+        "webdataset": WebDataset(path=f"{uri}/*/*.tar"),
+        "parquet": Parquet(path=f"{uri}/*.parquet"),
+        "query": Parquet(path=f"{uri}/*.parquet", query="SELECT id AS key, text FROM t"),
+    }[kind]
+    shards = list(source.shards(NOTHING))
+    answering.status, answering.body = 403, DENIED.format(code="AccessDenied")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_port}")
+    with pytest.raises(BucketError) as caught:
+        [*source.read(shards[0])]
+    assert KEY not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_object_that_breaks_off_is_no_shorter_object(answering: Answering, fast: None):
+    answering.status, answering.body, answering.missing = 200, "x" * 1000, 1000
+    file = files.at(f"s3://there/x.txt?endpoint=http://127.0.0.1:{answering.server_port}")
+    with pytest.raises(BucketError, match="does not answer"):
+        file.read_bytes()
+    with pytest.raises(BucketError, match="does not answer"):
+        files.identity(file)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (f"s3://{KEY}:{SECRET}@bucket/a", "no credentials in a path"),
+        ("s3:///a", "name a bucket"),
+        ("s3://bucket/a?secret_key=" + SECRET, "unknown secret_key; after the ?"),
+        (f"s3://bucket/a?endpoint=http://{KEY}:{SECRET}@h", "name a server"),
+        ("s3://bucket/a?endpoint=" + SECRET, "name a server"),
+        ("s3://bucket/a?anonymous=yes", "anonymous is true or false"),
+        ("gs://bucket/a", "a path of this machine or s3://bucket"),
+        (f"https://{KEY}:{SECRET}@h/a", "a path of this machine or s3://bucket"),
+    ],
+)
+def test_a_path_with_a_mistake(path: str, says: str):
+    for kind in (Folder, WebDataset, Parquet):
+        assert says in told(kind(path=path))
+    assert SECRET not in repr(s3._filesystem.cache_parameters())
