@@ -1,4 +1,4 @@
-"""Sources over a bucket: the same rows as from the folder, only what is new, and errors that say what to do."""
+"""Sources over a bucket: the same rows as from the folder, only what is new, and what is not there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import json
 import logging
 import socket
 import tarfile
-import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -252,54 +249,7 @@ def test_shards_do_not_know_the_bucket(tmp_path: Path, put: Any, endpoint: str):
     assert Folder(path=uri).fingerprint() == Folder(path="s3://elsewhere").fingerprint()
 
 
-# --- errors
-
-
-class Answering(ThreadingHTTPServer):
-    """A server that gives every request one status and body, or, without a status, no answer."""
-
-    status, body, missing = 0, "", 0
-    """`missing` bytes of what the header says never come."""
-    daemon_threads = True
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Answering
-
-    def do_GET(self) -> None:
-        if not self.server.status:
-            time.sleep(3)
-            return
-        body = self.server.body.encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body) + self.server.missing))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def answering() -> Iterator[Answering]:
-    server = Answering(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time-outs short enough for a test."""
-    monkeypatch.setattr(s3, "CONNECT_S", 1)
-    monkeypatch.setattr(s3, "REQUEST_S", 1)
-    monkeypatch.setattr(s3, "TRIES", 2)
-    s3._filesystem.cache_clear()
+# --- what is not there
 
 
 def sources(bucket: str, query: str = "") -> list[Any]:
@@ -311,81 +261,24 @@ def sources(bucket: str, query: str = "") -> list[Any]:
     ]
 
 
-def told(source: Any) -> str:
-    """The error of a source: two lines at most, without anything secret, and without the SDK's words."""
-    with pytest.raises(SourceError) as caught:
-        rows(source)
-    said = str(caught.value)
-    assert len(said) < 330 and "\n" not in said
-    for secret in (KEY, SECRET, "AWS Error", "curlCode", "Request ID"):
-        assert secret not in said
-    assert caught.value.__context__ is None or caught.value.__suppress_context__
-    return said
-
-
-def test_a_missing_bucket(endpoint: str):
+def test_a_missing_bucket():
     for source in sources("no-such-bucket"):
-        assert told(source).startswith(
-            "s3://no-such-bucket: no such bucket; look at its name, the region and the "
-        )
+        with pytest.raises(
+            BucketError, match=r"^s3://no-such-bucket: no such bucket; look at its name, the re"
+        ):
+            rows(source)
 
 
 def test_a_missing_folder_or_file(put: Any):
     bucket = put({"x.png": picture()}).removesuffix("/in").removeprefix("s3://")
     for source in sources(bucket):
-        assert "no such fold" in told(source) or "no such file" in told(source)
-
-
-DENIED = (
-    '<?xml version="1.0"?><Error><Code>{code}</Code><Message>The AWS Access Key Id '
-    + KEY
-    + " with "
-    + SECRET
-    + " is "
-    "refused.</Message><AWSAccessKeyId>"
-    + KEY
-    + "</AWSAccessKeyId><StringToSign>"
-    + SECRET
-    + "</StringToSign></Error>"
-)
-
-
-@pytest.mark.parametrize(
-    "code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"]
-)
-def test_access_denied(answering: Answering, fast: None, code: str):
-    answering.status, answering.body = 403, DENIED.format(code=code)
-    for source in sources("private", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
-        said = told(source)
-        assert said.startswith("s3://private/a") and "access denied; set AWS_ACCESS_KEY_ID" in said
-
-
-@pytest.mark.parametrize(
-    ("status", "says"), [(301, "another region; set AWS_REGION"), (503, "does not answer; look at")]
-)
-def test_other_answers_of_a_server(answering: Answering, fast: None, status: int, says: str):
-    answering.status = status
-    for source in sources("there", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
-        assert says in told(source)
-
-
-def test_an_endpoint_that_is_not_there(fast: None):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    for source in sources("there", f"?endpoint=http://127.0.0.1:{port}"):
-        said = told(source)
-        assert f"127.0.0.1:{port} does not answer; look at the network and at AWS_ENDPOINT_URL" in said
-
-
-def test_an_endpoint_that_never_answers_is_given_up(answering: Answering, fast: None):
-    started = time.monotonic()
-    said = told(Folder(path=f"s3://there/a?endpoint=http://127.0.0.1:{answering.server_port}"))
-    assert "does not answer" in said and time.monotonic() - started < 15
+        with pytest.raises(SourceError, match=r"no such (folder|file)"):
+            rows(source)
 
 
 @pytest.mark.parametrize("kind", ["folder", "webdataset", "parquet", "query"])
-def test_a_bucket_that_refuses_later_stops_the_part_and_judges_no_row(
-    tmp_path: Path, put: Any, answering: Answering, fast: None, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_a_bucket_that_is_gone_later_stops_the_part_and_judges_no_row(
+    tmp_path: Path, put: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     (shards_of(tmp_path) / "a.png").write_bytes(picture())
     pq.write_table(pa.table({"id": [1], "text": ["x"]}), tmp_path / "t.parquet")
@@ -397,36 +290,8 @@ def test_a_bucket_that_refuses_later_stops_the_part_and_judges_no_row(
         "query": Parquet(path=f"{uri}/*.parquet", query="SELECT id AS key, text FROM t"),
     }[kind]
     shards = list(source.shards(NOTHING))
-    answering.status, answering.body = 403, DENIED.format(code="AccessDenied")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_port}")
-    with pytest.raises(BucketError) as caught:
+    monkeypatch.setattr(s3, "TRIES", 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+    with pytest.raises(BucketError):
         [*source.read(shards[0])]
-    assert KEY not in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_an_object_that_breaks_off_is_no_shorter_object(answering: Answering, fast: None):
-    answering.status, answering.body, answering.missing = 200, "x" * 1000, 1000
-    file = files.at(f"s3://there/x.txt?endpoint=http://127.0.0.1:{answering.server_port}")
-    with pytest.raises(BucketError, match="does not answer"):
-        file.read_bytes()
-    with pytest.raises(BucketError, match="does not answer"):
-        files.identity(file)
-
-
-@pytest.mark.parametrize(
-    ("path", "says"),
-    [
-        (f"s3://{KEY}:{SECRET}@bucket/a", "no credentials in a path"),
-        ("s3:///a", "name a bucket"),
-        ("s3://bucket/a?secret_key=" + SECRET, "unknown secret_key; after the ?"),
-        (f"s3://bucket/a?endpoint=http://{KEY}:{SECRET}@h", "name a server"),
-        ("s3://bucket/a?endpoint=" + SECRET, "name a server"),
-        ("s3://bucket/a?anonymous=yes", "anonymous is true or false"),
-        ("gs://bucket/a", "a path of this machine or s3://bucket"),
-        (f"https://{KEY}:{SECRET}@h/a", "a path of this machine or s3://bucket"),
-    ],
-)
-def test_a_path_with_a_mistake(path: str, says: str):
-    for kind in (Folder, WebDataset, Parquet):
-        assert says in told(kind(path=path))
-    assert SECRET not in repr(s3._filesystem.cache_parameters())

@@ -1,0 +1,170 @@
+"""A bucket that refuses, moves, breaks off or is not there: a line that says what to do, and nothing secret."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline import files, s3
+from pipeline.errors import BucketError, SourceError
+from pipeline.sources.folder import Folder
+from pipeline.sources.parquet import Parquet
+from pipeline.sources.webdataset import WebDataset
+
+NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
+KEY, SECRET = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
+
+
+class Answering(ThreadingHTTPServer):
+    """A server that gives every request one status and body, or, without a status, no answer."""
+
+    status, body, missing = 0, "", 0
+    """`missing` bytes of what the header says never come."""
+    daemon_threads = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Answering
+
+    def do_GET(self) -> None:
+        if not self.server.status:
+            time.sleep(3)
+            return
+        body = self.server.body.encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body) + self.server.missing))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    server = Answering(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that no message may hold, and time-outs short enough for a test."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr(s3, "CONNECT_S", 1)
+    monkeypatch.setattr(s3, "REQUEST_S", 1)
+    monkeypatch.setattr(s3, "TRIES", 2)
+    s3._filesystem.cache_clear()
+
+
+def sources(bucket: str, query: str = "") -> list[Any]:
+    return [
+        Folder(path=f"s3://{bucket}/a{query}"),
+        WebDataset(path=f"s3://{bucket}/a/*.tar{query}"),
+        Parquet(path=f"s3://{bucket}/a/x.parquet{query}"),
+        Parquet(path=f"s3://{bucket}/a/*.parquet{query}", query="SELECT 1 AS key, 'a' AS text"),
+    ]
+
+
+def told(source: Any) -> str:
+    """The error of a source: two lines at most, without anything secret, and without the SDK's words."""
+    with pytest.raises(SourceError) as caught:
+        [*source.shards(NOTHING)]
+    said = str(caught.value)
+    assert len(said) < 330 and "\n" not in said
+    for secret in (KEY, SECRET, "AWS Error", "curlCode", "Request ID"):
+        assert secret not in said
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return said
+
+
+DENIED = (
+    '<?xml version="1.0"?><Error><Code>{code}</Code><Message>The AWS Access Key Id '
+    + KEY
+    + " with "
+    + SECRET
+    + " is "
+    "refused.</Message><AWSAccessKeyId>"
+    + KEY
+    + "</AWSAccessKeyId><StringToSign>"
+    + SECRET
+    + "</StringToSign></Error>"
+)
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"]
+)
+def test_access_denied(answering: Answering, code: str):
+    answering.status, answering.body = 403, DENIED.format(code=code)
+    for source in sources("private", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
+        said = told(source)
+        assert said.startswith("s3://private/a") and "access denied; set AWS_ACCESS_KEY_ID" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(301, "another region; set AWS_REGION"), (503, "does not answer; look at")]
+)
+def test_other_answers_of_a_server(answering: Answering, status: int, says: str):
+    answering.status = status
+    for source in sources("there", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
+        assert says in told(source)
+
+
+def test_an_endpoint_that_is_not_there():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for source in sources("there", f"?endpoint=http://127.0.0.1:{port}"):
+        said = told(source)
+        assert f"127.0.0.1:{port} does not answer; look at the network and at AWS_ENDPOINT_URL" in said
+
+
+def test_an_endpoint_that_never_answers_is_given_up(answering: Answering):
+    started = time.monotonic()
+    said = told(Folder(path=f"s3://there/a?endpoint=http://127.0.0.1:{answering.server_port}"))
+    assert "does not answer" in said and time.monotonic() - started < 15
+
+
+def test_an_object_that_breaks_off_is_no_shorter_object(answering: Answering):
+    answering.status, answering.body, answering.missing = 200, "x" * 1000, 1000
+    file = files.at(f"s3://there/x.txt?endpoint=http://127.0.0.1:{answering.server_port}")
+    with pytest.raises(BucketError, match="does not answer"):
+        file.read_bytes()
+    with pytest.raises(BucketError, match="does not answer"):
+        files.identity(file)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (f"s3://{KEY}:{SECRET}@bucket/a", "no credentials in a path"),
+        ("s3:///a", "name a bucket"),
+        ("s3://bucket/a?secret_key=" + SECRET, "unknown secret_key; after the ?"),
+        (f"s3://bucket/a?endpoint=http://{KEY}:{SECRET}@h", "name a server"),
+        ("s3://bucket/a?endpoint=" + SECRET, "name a server"),
+        ("s3://bucket/a?anonymous=yes", "anonymous is true or false"),
+        ("gs://bucket/a", "a path of this machine or s3://bucket"),
+        (f"https://{KEY}:{SECRET}@h/a", "a path of this machine or s3://bucket"),
+    ],
+)
+def test_a_path_with_a_mistake(path: str, says: str):
+    for kind in (Folder, WebDataset, Parquet):
+        assert says in told(kind(path=path))
+    assert SECRET not in repr(s3._filesystem.cache_parameters())
