@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from model.config import ImageTokenizerConfig, TrainConfig
 from pipeline.splits import Splits
 from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, load
+from pipeline.web.settings import FetchSettings
+from pipeline.web.source import WebSource
 from storage.media import Limits
 from storage.tables import TABLES
 
@@ -98,6 +100,7 @@ class Config(Settings):
     store: StoreConfig = StoreConfig()
     run: RunConfig = RunConfig()
     media: Limits = Limits()
+    fetch: FetchSettings = FetchSettings()
     sources: tuple[SourceConfig, ...] = ()
     annotators: tuple[StepConfig, ...] = ()
     filters: tuple[StepConfig, ...] = ()
@@ -109,9 +112,10 @@ class Config(Settings):
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @cached_property
-    def source_steps(self) -> dict[str, Source]:
+    def source_steps(self) -> dict[str, Source | WebSource]:
+        kinds = (Source, WebSource)
         return {
-            s.name: _step(s, Source, f"sources.{s.name}", {"use", "name", "held_out"}) for s in self.sources
+            s.name: _step(s, kinds, f"sources.{s.name}", {"use", "name", "held_out"}) for s in self.sources
         }
 
     @cached_property
@@ -127,7 +131,7 @@ class Config(Settings):
         return [_step(s, Gather, s.use, {"use"}) for s in self.gathers]
 
 
-def _step(settings: BaseModel, kind: type, place: str, own: set[str]) -> Any:
+def _step(settings: BaseModel, kind: type | tuple[type, ...], place: str, own: set[str]) -> Any:
     try:
         cls = load(settings.use, kind)  # type: ignore[attr-defined]
     except StepError as error:

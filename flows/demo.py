@@ -35,7 +35,7 @@ class Size:
     seconds: float
 
 
-QUICK = Size(pictures=20_000, seconds=580)
+QUICK = Size(pictures=20_000, seconds=540)
 FULL = Size(pictures=40_000, seconds=2_100)
 
 

@@ -27,6 +27,8 @@ from pipeline import splits, stage
 from pipeline.collect import Origin
 from pipeline.stage import Job
 from pipeline.step import Annotator
+from pipeline.web import intake
+from pipeline.web.source import WebSource
 from storage import parts, snapshot
 from storage.errors import SnapshotIncomplete
 from storage.store import Store
@@ -85,6 +87,22 @@ def mill(site: Site, label: str, jobs: Sequence[Job], function: Callable[..., st
     return len(jobs)
 
 
+def harvest(site: Site, origin: Origin) -> int:
+    """Takes what is new from a web source: one fetcher for all its shards, since a host is one host to be polite to."""
+
+    @task(name="harvest", task_run_name=f"harvest {origin.name}", cache_policy=NO_CACHE, persist_result=False)
+    def walk() -> intake.Taken:
+        with bar(f"harvest {origin.name}", None, "URLs", quiet=True) as shown:
+            done = intake.run(site.store, origin, site.config.media, site.config.fetch, shown.update)
+            shown.update(done.urls, total=done.urls)
+        return done
+
+    taken = walk()
+    if not taken.complete:
+        say(f"{origin.name}: the time for it was over; the next run goes on where it stopped")
+    return taken.parts
+
+
 @dataclass(frozen=True)
 class Ingested:
     """What an ingest did."""
@@ -101,6 +119,9 @@ def collect(site: Site) -> int:
     made, config = 0, site.config
     for settings in config.sources:
         origin = Origin(settings.name, config.source_steps[settings.name], settings.held_out)
+        if isinstance(origin.source, WebSource):
+            made += harvest(site, origin)
+            continue
         jobs = stage.plan_collect(site.store, origin, config.media)
         function = partial(stage.work_collect, limits=config.media)
         made += mill(site, f"collect {settings.name}", jobs, function)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.step import RAW, Shard, Source, digest
 from pipeline.text import clean
+from pipeline.web.source import WebSource
 from storage import media, tables
 from storage.media import Limits, MediaError
 
@@ -24,7 +25,7 @@ class Origin:
     """A source with what the configuration says of it."""
 
     name: str
-    source: Source
+    source: Source | WebSource
     held_out: bool = False
 
 
@@ -44,52 +45,68 @@ def sample_id(source: str, origin: str, position: int) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+class Rows:
+    """A part's rows of `images`, `samples` and `decisions`, as they come in."""
+
+    def __init__(self, origin: Origin, limits: Limits) -> None:
+        self.origin, self._policy, self._now = origin, policy(limits), datetime.now(UTC)
+        self._made: dict[str, list[dict]] = {"samples": [], "decisions": []}
+        self._pictures: dict[str, dict] = {}
+        self.bytes = 0
+        """Of the pictures that are held."""
+
+    def add(self, raw: dict, picture: media.Picture | None, reason: str | None, detail: str | None) -> None:
+        """Takes one row: its picture, or the reason why there is none."""
+        if picture is not None and picture.image_id not in self._pictures:
+            self._pictures[picture.image_id] = _image_row(picture)
+            self.bytes += len(picture.image)
+        text, text_reason = clean(raw["text"])
+        prompt, prompt_reason = clean(_bytes(raw["prompt"]))
+        if prompt_reason and not reason and not text_reason:  # an answer without its question is none
+            reason, detail = prompt_reason, "the prompt"
+        reason = reason or text_reason or _nothing(picture, text)
+        row = _sample_row(self.origin, raw, picture, prompt, text, self._now)
+        self._made["samples"].append(row)
+        self._made["decisions"].append(
+            {
+                "sample_id": row["sample_id"],
+                "source": self.origin.name,
+                "stage": STAGE,
+                "kept": reason is None,
+                "reason": reason,
+                "detail": detail,
+                "policy": self._policy,
+            }
+        )
+
+    def tables(self) -> dict[str, pa.Table]:
+        """The rows by table.
+
+        Raises:
+            SourceIdentityError: two rows have the same (origin, position).
+        """
+        out = {name: _table(name, rows) for name, rows in self._made.items()}
+        out["images"] = _table("images", list(self._pictures.values()))
+        _check_unique(out["samples"])
+        return out
+
+
 def collect(origin: Origin, shard: Shard, limits: Limits) -> dict[str, pa.Table]:
     """Reads a shard into the rows of `images`, `samples` and `decisions`.
 
     Raw bytes live no longer than their batch, so memory is bounded by the batch and the *stored* pictures.
     """
-    made: dict[str, list[dict]] = {"images": [], "samples": [], "decisions": []}
-    attempts: list[pa.Table] = []
-    pictures: dict[str, dict] = {}
+    rows = Rows(origin, limits)
     decoded: dict[bytes, media.Picture | MediaError] = {}
-    decided_by, now = policy(limits), datetime.now(UTC)
+    assert isinstance(origin.source, Source)
     for batch in origin.source.read(shard):
         decoded.clear()
         for raw in _rows(batch):
-            picture, reason, detail = _picture(raw, limits, decoded)
-            if picture is not None:
-                pictures.setdefault(picture.image_id, _image_row(picture))
-            text, text_reason = clean(raw["text"])
-            prompt, prompt_reason = clean(_bytes(raw["prompt"]))
-            if prompt_reason and not reason and not text_reason:  # an answer without its question is none
-                reason, detail = prompt_reason, "the prompt"
-            reason = reason or text_reason or _nothing(picture, text)
-            row = _sample_row(origin, raw, picture, prompt, text, now)
-            made["samples"].append(row)
-            made["decisions"].append(
-                {
-                    "sample_id": row["sample_id"],
-                    "source": origin.name,
-                    "stage": STAGE,
-                    "kept": reason is None,
-                    "reason": reason,
-                    "detail": detail,
-                    "policy": decided_by,
-                }
-            )
-    made["images"] = list(pictures.values())
-    ledger = getattr(origin.source, "attempts", None)
-    if ledger is not None and (rows := ledger(shard)) is not None:
-        attempts.append(rows)
-    out = {name: _table(name, rows) for name, rows in made.items()}
-    out["samples"], out["decisions"], _ = _unique(out["samples"], out["decisions"])
-    if attempts:
-        out["attempts"] = pa.concat_tables(attempts, promote_options="permissive")
-    return out
+            rows.add(raw, *_picture(raw, limits, decoded))
+    return rows.tables()
 
 
-def _unique(samples: pa.Table, decisions: pa.Table) -> tuple[pa.Table, pa.Table, int]:
+def _check_unique(samples: pa.Table) -> None:
     """Refuses a source that gives two rows one identity: nothing would then add up."""
     ids = samples["sample_id"]
     distinct = len(ids.unique())
@@ -98,7 +115,6 @@ def _unique(samples: pa.Table, decisions: pa.Table) -> tuple[pa.Table, pa.Table,
             f"{len(ids) - distinct} rows of this shard share (origin, position) with another; "
             "give each row its own origin or position"
         )
-    return samples, decisions, distinct
 
 
 class SourceIdentityError(Exception):
@@ -178,7 +194,8 @@ def _sample_row(
         "author": raw["author"],
         "consent": raw["consent"] or "unknown",
         "held_out": origin.held_out,
-        "fetched_at": now,
+        "fetched_at": raw["fetched_at"] or now,
+        "http": raw["http"],
     }
 
 

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +15,9 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from pipeline import records
+from pipeline.files import File
 from pipeline.records import SourceError
-from pipeline.step import RAW, Source
+from pipeline.step import RAW, Source, Step
 from pipeline.text import to_bytes
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -61,8 +61,8 @@ class Stated:
     wrong: str | None = None
 
 
-class RowSource(Source):
-    """Settings of the sources that read files: values for rows that state none, and names of columns."""
+class RowSettings(Step):
+    """Settings that sources share: values for rows that state none, and names of columns."""
 
     licence: str | None = Field(default=None, description="SPDX id of rows that state no licence.")
     lang: str | None = Field(default=None, description="BCP 47 language of rows that state none.")
@@ -112,7 +112,7 @@ class RowSource(Source):
                 f'{where}: which column holds the {needed}? Say columns = {{{needed} = "…"}}; {there}'
             )
 
-    def stated(self, path: Path, needed: str) -> Iterator[Stated]:
+    def stated(self, path: File, needed: str) -> Iterator[Stated]:
         """The records of a table that state a file or a URL (`needed`), and those that cannot be used.
 
         Raises:
@@ -152,6 +152,10 @@ class RowSource(Source):
             row["position"] = position
         texts = as_texts(record.get(columns.get("text", "")))
         return [{**row, "lang": lang or row["lang"], "text": as_bytes(text)} for lang, text in texts]
+
+
+class RowSource(RowSettings, Source):
+    """A source of files on this machine or in a bucket."""
 
 
 def _plain(value: Any) -> str:

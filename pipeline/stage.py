@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline import collect as collecting
 from pipeline.collect import Origin
-from pipeline.step import Annotator, Filter, Gather, Shard, digest
+from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
 from storage.media import Limits
 from storage.store import Store
@@ -43,6 +43,7 @@ class Job:
 
 def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
     """Lists a source's shards that no committed part holds."""
+    assert isinstance(origin.source, Source)
     known = store.read("samples", ["origin", "version", "part"], where=f"source = '{origin.name}'")
     present = set(known["part"].unique().to_pylist())
     now = digest(sorted(filter(None, present)))

@@ -143,6 +143,8 @@ RAW = pa.schema(
         ("licence", pa.string()),
         ("author", pa.string()),
         ("consent", pa.string()),
+        ("http", pa.string()),  # JSON of the answer's headers that matter
+        ("fetched_at", pa.timestamp("us", tz="UTC")),  # null for now
         ("error", pa.string()),  # the source's own reason to drop the row: "missing_file", "http_404"
         ("detail", pa.string()),
     ]
@@ -171,7 +173,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def load(use: str, kind: type[Step]) -> type[Step]:
+def load(use: str, kind: type[Step] | tuple[type[Step], ...]) -> type[Step]:
     """The one Step in `pipeline.<use>`, or in a module of the user's own if `use` names it in full.
 
     Raises:
@@ -196,5 +198,6 @@ def load(use: str, kind: type[Step]) -> type[Step]:
     ]
     if len(steps) != 1:
         names = ", ".join(step.__name__ for step in steps) or "none"
-        raise StepError(f'use = "{use}": expected one {kind.__name__} in {module.__name__}, found {names}')
+        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise StepError(f'use = "{use}": expected one {wanted} in {module.__name__}, found {names}')
     return steps[0]

@@ -40,7 +40,12 @@ def add_columns(store: Store, meta: Meta) -> None:
             store.widen(table, added)
 
 
-STEPS: tuple[Step, ...] = (Step(1, "columns that came after the first stores", add_columns),)
+STEPS: tuple[Step, ...] = (
+    Step(1, "columns that came after the first stores", add_columns),
+    Step(
+        2, "samples.http; the tables consents and cursors are made when they are first written", add_columns
+    ),
+)
 
 
 def migrate(path: str | Path, steps: Sequence[Step] = STEPS) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by every change to a table below; `storage.migrations` holds a step for each."""
 
 STRING, BINARY, BOOL = pa.string(), pa.binary(), pa.bool_()
@@ -116,6 +116,7 @@ TABLES: dict[str, Table] = {
                 Column("consent", STRING, "allowed, refused or unknown."),
                 Column("held_out", BOOL, "The source is an evaluation set: never trained on."),
                 Column("fetched_at", TIME, "When it was read.", "UTC", hashed=False),
+                Column("http", STRING, "JSON: headers of the answer that matter later.", hashed=False),
                 PART,
             ),
         ),
@@ -133,6 +134,36 @@ TABLES: dict[str, Table] = {
                 Column("milliseconds", INT, "Duration.", "ms", hashed=False),
                 Column("next_due", TIME, "When a retry is due; null for never.", "UTC", hashed=False),
                 at("When it was tried."),
+                PART,
+            ),
+        ),
+        Table(
+            "consents",
+            "Whether a site lets us take a URL, with the evidence.",
+            ("url",),
+            (
+                Column("url", STRING, "What was asked for, without names and passwords."),
+                Column("allowed", BOOL, "Whether it may be taken."),
+                Column("basis", STRING, "The sign: robots, x-robots-tag, meta, tdmrep or none."),
+                Column(
+                    "evidence",
+                    STRING,
+                    "The words that say so, or the digest of the file that does not forbid.",
+                ),
+                Column("evidence_url", STRING, "Where they stand."),
+                at("When it was decided."),
+                PART,
+            ),
+        ),
+        Table(
+            "cursors",
+            "Where each source stopped, so that its next walk takes only what is new.",
+            ("source", "recorded_at"),
+            (
+                Column("source", STRING, "Name of the source."),
+                Column("fingerprint", STRING, "Of the source's settings: others start anew."),
+                Column("value", STRING, "A date, a token or the like: the source's own."),
+                at("When the walk was complete."),
                 PART,
             ),
         ),

@@ -11,6 +11,7 @@ from storage.errors import translated
 from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
 from storage.snapshot import Snapshot, listing
 from storage.store import Store
+from storage.tables import TABLES
 
 KEEP_HOURS = 7 * 24
 """Versions younger than this stay readable: a reader may be at work."""
@@ -57,3 +58,18 @@ def vacuum(store: Store, *, keep_hours: int = KEEP_HOURS) -> list[str]:
             )
         removed += [str(folder / name) for name in names]
     return removed
+
+
+def drop_orphans(store: Store) -> int:
+    """Removes the pictures that no sample shows any more, with all that was learned about them; how many.
+
+    Snapshots that pin older versions still read them, until a vacuum.
+    """
+    with store.lock():  # a commit that counts on a picture being there must not run beside this
+        with store.connect() as db:
+            found = db.sql("SELECT image_id FROM images ANTI JOIN samples USING (image_id)").to_arrow_table()
+        if found.num_rows:
+            for table in [*TABLES.values(), *store.declared()]:
+                if table.key[0] == "image_id":
+                    store.delete(table.name, found["image_id"])
+    return found.num_rows

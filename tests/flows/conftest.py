@@ -44,7 +44,6 @@ use = "sources.url_list"
 name = "urls"
 path = "data/urls.csv"
 base_url = "{base_url}"
-allow_private = true
 [[sources]]
 use = "sources.folder"
 name = "heldout"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -12,8 +13,17 @@ import pytest
 from PIL import Image
 
 from pipeline.annotators.perceptual_hash import PerceptualHash
+from pipeline.collect import Origin
 from pipeline.step import Gather, Gathered
+from pipeline.web import intake
+from pipeline.web.settings import FetchSettings
+from pipeline.web.source import WebSource
+from storage.media import Limits
+from storage.store import Store
 from storage.tables import PART, TABLES, signal_table
+
+LOCAL = FetchSettings(allow=("127.0.0.0/8",), consent=(), retries=0, deadline=20, decoders=1)
+"""A fetcher that may ask the servers of the tests."""
 
 
 class Corpus:
@@ -85,3 +95,32 @@ class Corpus:
 def corpus() -> Corpus:
     assert PART.name == "part"
     return Corpus()
+
+
+class Mill:
+    """A store that web sources are taken into, and what became of their rows."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = Store.open(path)
+
+    def take(
+        self, source: WebSource, name: str = "web", settings: FetchSettings = LOCAL, **about: Any
+    ) -> int:
+        """One walk; how many parts it made."""
+        limits = Limits(**{"min_side": 1, **about})
+        self.taken = intake.run(self.store, Origin(name, source), limits, settings)
+        return self.taken.parts
+
+    def rows(self, query: str = "SELECT * FROM found ORDER BY origin, position") -> list[dict[str, Any]]:
+        """`found`: samples, each with the verdict of collecting it as `reason` and `detail`."""
+        with self.store.connect() as db:
+            db.execute(
+                "CREATE TEMP VIEW found AS SELECT s.*, d.reason, d.detail FROM samples s "
+                "JOIN decisions d ON d.sample_id = s.sample_id AND d.stage = 'collect'"
+            )
+            return db.sql(query).to_arrow_table().to_pylist()
+
+
+@pytest.fixture
+def mill(tmp_path: Path) -> Mill:
+    return Mill(tmp_path / "mill")

@@ -28,6 +28,8 @@ from pipeline.gathers.near_duplicates import NearDuplicates
 from pipeline.sources.folder import Folder
 from pipeline.sources.url_list import UrlList
 from pipeline.step import Source
+from pipeline.web import intake
+from pipeline.web.settings import FetchSettings
 from storage import parts
 from storage.media import Limits
 from storage.store import Store
@@ -164,16 +166,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def ingest(store: Store, source: Source, name: str = "folder") -> int:
-    """Collect to splits, as the ingest flow does it; returns how many parts were made."""
-    origin, made = Origin(name, source), 0
+def ingest(store: Store, source: Source | None, name: str = "folder") -> int:
+    """Collect (if there is a source) to splits, as the ingest flow does it; returns how many parts were made."""
+    made = 0
 
     def commit(jobs: list[str]) -> None:
         nonlocal made
         parts.commit(store, jobs)
         made += len(jobs)
 
-    commit([stage.work_collect(store, job, LIMITS) for job in stage.plan_collect(store, origin, LIMITS)])
+    if source is not None:
+        jobs = stage.plan_collect(store, Origin(name, source), LIMITS)
+        commit([stage.work_collect(store, job, LIMITS) for job in jobs])
     for annotator in ANNOTATORS:
         jobs = stage.plan_annotate(store, annotator, {})
         commit([stage.work_annotate(store, job, annotator, {}) for job in jobs])
@@ -362,8 +366,9 @@ def test_what_is_served_as_a_picture_is_judged_as_a_file_is(folder: Path, tmp_pa
     )
     store = Store.open(tmp_path / "store")
     try:
-        source = UrlList(path=str(tmp_path / "list.csv"), base_url=base, allow_private=True)
-        ingest(store, source, "urls")
+        source = UrlList(path=str(tmp_path / "list.csv"), base_url=base)
+        intake.run(store, Origin("urls", source), LIMITS, FetchSettings(allow=("127.0.0.0/8",), consent=()))
+        ingest(store, None, "urls")
     finally:
         server.shutdown()
         server.server_close()

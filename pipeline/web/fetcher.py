@@ -1,0 +1,270 @@
+"""One URL to bytes: one deadline for the whole of it, limits, redirects by hand, consent at every step of the way.
+
+Lives in one event loop. Whose turn it is, and whether to try again, is decided in `pipeline.web.client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import PayloadEncodingError
+from yarl import URL
+
+from pipeline.web import consent
+from pipeline.web.addresses import Gate
+from pipeline.web.body import Body
+from pipeline.web.consent import Consent
+from pipeline.web.errors import FetchError
+from pipeline.web.ledger import Attempt, Decision, Fetched, now, redacted
+from pipeline.web.settings import FetchSettings
+
+DNS_SECONDS = 60
+KEEP_ALIVE_S = 10.0
+REDIRECTS = (301, 302, 303, 307, 308)
+KEPT_HEADERS = (
+    "content-type", "content-length", "content-language", "etag", "last-modified", "retry-after", "link",
+    "x-robots-tag", "tdm-reservation", "tdm-policy",
+)  # fmt: skip
+"""Headers of an answer that matter later: which version it was, in what language, and what the site forbids."""
+HEADER_CHARACTERS = 500
+IMAGES, PAGES, ANYTHING = "image/*, */*;q=0.5", "text/html, application/xhtml+xml, */*;q=0.5", "*/*"
+
+
+class Fetcher:
+    """Fetches over connections that are kept."""
+
+    def __init__(self, settings: FetchSettings) -> None:
+        self.settings = settings
+        self.consent = Consent(settings, self._for_consent)
+        self.side_attempts: list[Attempt] = []
+        """Requests for robots.txt and tdmrep.json, for the ledger."""
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            resolver=Resolver(),
+            ttl_dns_cache=DNS_SECONDS,
+            keepalive_timeout=KEEP_ALIVE_S,
+            socket_factory=Gate(settings.allow).socket,
+            happy_eyeballs_delay=None,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            headers={"User-Agent": settings.agent, "Accept-Encoding": "gzip, deflate"},
+            trust_env=False,
+            requote_redirect_url=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def attempt(self, url: str, number: int, accept: str = IMAGES, *, bare: bool = False) -> Fetched:
+        """One try of a URL; `bare` asks for no consent (robots.txt itself)."""
+        loop = asyncio.get_running_loop()
+        began, found, tried = loop.time(), Fetched(url), Attempt(url, number)
+        found.attempts.append(tried)
+        try:
+            target = parsed(url)
+            tried.host = target.host
+            async with asyncio.timeout(self.settings.deadline):
+                await self._follow(found, target, accept, bare)
+            tried.status, tried.bytes = 200, len(found.body or b"")
+        except TimeoutError:
+            fail(found, tried, FetchError("deadline", f"not complete after {self.settings.deadline:g} s"))
+        except FetchError as error:
+            fail(found, tried, error)
+        tried.milliseconds = round((loop.time() - began) * 1000)
+        return found
+
+    async def _follow(self, found: Fetched, target: URL, accept: str, bare: bool) -> None:
+        for _ in range(self.settings.redirects + 1):
+            if target.scheme not in ("http", "https") or not target.host:
+                raise FetchError("forbidden_address", f"{target.scheme or 'no'} scheme")
+            if not bare:
+                found.consent, _ = await self.consent.before(target)
+                if not found.consent.allowed:
+                    raise refusal(found.consent)
+            answer = await self._request(found, target, accept, bare)
+            if answer is None:
+                return
+            target = answer
+        raise FetchError("too_many_redirects", f"more than {self.settings.redirects}")
+
+    async def _request(self, found: Fetched, target: URL, accept: str, bare: bool) -> URL | None:
+        """Fills in the body, or returns where a redirect points."""
+        async with _translated() as answered:
+            response = await self._session.get(target, headers={"Accept": accept}, allow_redirects=False)
+            answered.set()
+            try:
+                return await self._answer(found, target, response, bare)
+            finally:
+                response.release() if response.content.at_eof() else response.close()
+
+    async def _answer(
+        self, found: Fetched, target: URL, response: aiohttp.ClientResponse, bare: bool
+    ) -> URL | None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        status, location = response.status, headers.get("location")
+        if status in REDIRECTS and location is not None:
+            return joined(target, location)
+        if status != 200:
+            raise FetchError(f"http_{status}", "", status, retry_after(headers.get("retry-after")))
+        found.headers = {k: headers[k][:HEADER_CHARACTERS] for k in KEPT_HEADERS if k in headers}
+        found.final_url, found.fetched_at = redacted(str(target)), now()
+        found.media_type, found.charset = content_type(headers.get("content-type", ""))
+        if not bare:
+            pairs = ((name.lower(), value) for name, value in response.headers.items())
+            self._refuse(found, consent.refused_by_headers(pairs, self.settings))
+        limit, announced = self.settings.max_bytes, headers.get("content-length", "")
+        if announced.isdigit() and int(announced[:18]) > limit:
+            raise FetchError("too_large", f"{announced[:18]} bytes announced, over {limit}", status)
+        body = Body(headers.get("content-encoding", ""), limit)
+        async for chunk in response.content.iter_any():
+            body.add(chunk)
+        found.body = body.finish()
+        if not bare and found.media_type in ("text/html", "application/xhtml+xml"):
+            self._refuse(found, consent.refused_by_page(found.body, self.settings))
+        return None
+
+    def _refuse(self, found: Fetched, decision: Decision | None) -> None:
+        if decision is not None:
+            found.consent = Decision(False, decision.basis, decision.evidence, found.final_url or "")
+            raise refusal(found.consent)
+
+    async def _for_consent(self, url: URL) -> Fetched:
+        """robots.txt or tdmrep.json; its request is in the ledger too."""
+        found = await self.attempt(str(url), 1, ANYTHING, bare=True)
+        self.side_attempts += found.attempts
+        return found
+
+
+@contextlib.asynccontextmanager
+async def _translated() -> AsyncIterator[asyncio.Event]:
+    """The client library's exceptions as error classes; the event says that an answer had begun."""
+    answered = asyncio.Event()
+    try:
+        yield answered
+    except aiohttp.ClientConnectorDNSError as error:
+        raise FetchError("dns", str(error.os_error)[:200]) from error
+    except (aiohttp.InvalidURL, ValueError, UnicodeError) as error:
+        raise FetchError("bad_url", f"{type(error).__name__}: {str(error)[:200]}") from error
+    except (aiohttp.ClientError, OSError, ssl.SSLError, asyncio.IncompleteReadError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        detail = f"{type(error).__name__}: {redacted(str(error))[:200]}"
+        begun = answered.is_set() or isinstance(
+            error.__cause__, PayloadEncodingError
+        )  # headers came, then this
+        raise FetchError("incomplete" if begun else "connection", detail) from error
+
+
+class Resolver(AbstractResolver):
+    """The system's resolver, with threads of its own: slow name servers must not queue up behind other work."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(64, "dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+
+        def look_up() -> list[tuple]:
+            return socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+
+        try:
+            found = await loop.run_in_executor(self._threads, look_up)
+        except UnicodeError as error:
+            raise OSError(str(error)) from error
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=address[1], family=kind, proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def fail(found: Fetched, tried: Attempt, error: FetchError) -> None:
+    """Writes down what went wrong."""
+    found.body, found.error, found.detail = None, error.reason, error.detail
+    tried.outcome, tried.status = error.reason, error.status
+    found.headers = {
+        **found.headers,
+        **({"retry-after": f"{error.wait:g}"} if error.wait is not None else {}),
+    }
+
+
+def refusal(decision: Decision) -> FetchError:
+    """The site says no."""
+    return FetchError("consent_refused", f"{decision.basis}: {decision.evidence}"[:300])
+
+
+def parsed(url: str) -> URL:
+    """The URL, absolute.
+
+    Raises:
+        FetchError: it is none.
+    """
+    try:
+        target = URL(url)
+        _ = target.port, target.host, str(target)
+    except (ValueError, UnicodeError, TypeError) as error:
+        raise FetchError("bad_url", str(error)[:200]) from error
+    if not target.scheme:
+        raise FetchError("bad_url", "relative, and there is no base_url")
+    return target
+
+
+def joined(base: URL, location: str) -> URL:
+    """Where a redirect points.
+
+    Raises:
+        FetchError: that is no URL.
+    """
+    try:
+        location = location.encode("latin-1", "surrogateescape").decode("utf-8", "replace")
+        target = base.join(URL(location))
+        _ = target.port, target.host
+    except (ValueError, UnicodeError) as error:
+        raise FetchError("bad_url", f"redirect: {str(error)[:200]}") from error
+    return target
+
+
+def content_type(value: str) -> tuple[str | None, str | None]:
+    """Media type and charset of a Content-Type header."""
+    kind, _, rest = value.partition(";")
+    charset = None
+    for parameter in rest.split(";"):
+        name, _, text = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = text.strip().strip("\"'").lower() or None
+    return kind.strip().lower() or None, charset
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds that a server asks to wait (RFC 9110: a number, or a date), at most a day."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return min(float(value.strip()[:9]), 86_400.0)
+    try:
+        then = parsedate_to_datetime(value.strip())
+    except (ValueError, TypeError, IndexError):
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    return min(max(0.0, (then - datetime.now(UTC)).total_seconds()), 86_400.0)

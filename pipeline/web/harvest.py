@@ -1,0 +1,238 @@
+"""Shards of a web source into staged parts: list, read, fetch, decode, assemble, several shards at a time.
+
+The next shard is opened as soon as the requests at hosts that answer would not keep the fetcher busy; so a run goes
+on while some hosts drip, and a kill loses no more than the few shards that are open. A shard is staged when each of
+its rows has its picture or its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.collect import Origin, Rows
+from pipeline.step import RAW, Shard
+from pipeline.web import ledger
+from pipeline.web.client import Web
+from pipeline.web.decoders import Decoders
+from pipeline.web.ledger import Fetched
+from pipeline.web.source import Known, WebSource
+from storage.media import Limits, MediaError, Picture
+
+MOST_URLS = 32_768
+"""Open at a time, however slow their hosts are."""
+MOST_BYTES = 256 << 20
+"""Of stored pictures in open shards."""
+READERS = 8
+"""Shards read at a time: reading one may itself wait for the network."""
+LISTED_AHEAD = 4
+ORDER = {"images": "image_id", "samples": "sample_id", "decisions": "sample_id"}
+"""Answers come in any order; the part does not tell."""
+
+Found = Picture | MediaError | None
+
+
+@dataclass
+class Open:
+    """A shard under way."""
+
+    key: str
+    rows: Rows
+    waiting: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """URL to the rows that show its picture."""
+    fetched: list[Fetched] = field(default_factory=list)
+
+
+class Harvest:
+    """One walk over a source. Iterating yields (key, tables) of each shard that is complete."""
+
+    def __init__(self, origin: Origin, known: Known, limits: Limits, web: Web, decoders: Decoders) -> None:
+        assert isinstance(origin.source, WebSource)
+        self.origin, self.source, self.known, self.limits = origin, origin.source, known, limits
+        self.web, self.decoders = web, decoders
+        self.cursor: str | None = None
+        """Where the source stopped; only known after the last shard."""
+        self.fetched = 0
+        """URLs that have an outcome."""
+        self.complete = False
+        """Whether every shard was listed; false if the run's time was over before."""
+        self._events: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        """What the threads of the fetcher, the decoders and the readers leave for this one to do."""
+        self._listed: queue.Queue[Shard | BaseException | None] = queue.Queue(LISTED_AHEAD)
+        self._open: dict[str, Open] = {}
+        self._urls = self._reading = 0
+        self._all_listed = self._stopped = False
+        self._done: deque[tuple[str, dict[str, pa.Table]]] = deque()
+
+    def parts(self, key_of: Callable[[Shard], str | None]) -> Iterator[tuple[str, dict[str, pa.Table]]]:
+        """The parts of all shards for which `key_of` gives a key; it gives None for what is done already.
+
+        Raises:
+            SourceError: the source cannot be listed or read; what was complete before has been yielded.
+        """
+        lister = threading.Thread(target=self._list, name="list", daemon=True)
+        lister.start()
+        readers = ThreadPoolExecutor(READERS, "read")
+        try:
+            while True:
+                while self._done:
+                    yield self._done.popleft()
+                if not self._open and not self._reading and self._all_listed:
+                    break
+                if self._wants_more() and self._take(readers, key_of):
+                    continue
+                try:
+                    event = self._events.get(timeout=0.25)
+                except queue.Empty:
+                    continue
+                event()
+        finally:
+            self._stopped = True
+            readers.shutdown(wait=False, cancel_futures=True)
+
+    # --- listing and reading
+
+    def _list(self) -> None:
+        """In a thread of its own: a walk may wait for the network between two shards."""
+        try:
+            walk = self.source.shards(self.known, self.web)
+            while not self._stopped:
+                try:
+                    shard = next(walk)
+                except StopIteration as end:
+                    self.cursor = end.value
+                    break
+                self._put(shard)
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Shard | BaseException | None) -> None:
+        while not self._stopped:
+            try:
+                self._listed.put(item, timeout=0.5)
+            except queue.Full:
+                continue
+            self._events.put(lambda: None)  # wakes the loop
+            return
+
+    def _wants_more(self) -> bool:
+        if self._all_listed or self._reading >= READERS:
+            return False
+        if self.web.over:
+            self._all_listed = True
+            return False
+        if self._urls >= MOST_URLS or sum(one.rows.bytes for one in self._open.values()) >= MOST_BYTES:
+            return False
+        return self._urls - self.web.stuck < 4 * self.web.settings.concurrency
+
+    def _take(self, readers: ThreadPoolExecutor, key_of: Callable[[Shard], str | None]) -> bool:
+        """Opens the next shard that is listed; False if none is yet."""
+        try:
+            shard = self._listed.get_nowait()
+        except queue.Empty:
+            return False
+        if shard is None:
+            self._all_listed = self.complete = True
+        elif isinstance(shard, BaseException):
+            raise shard
+        elif (key := key_of(shard)) is not None and key not in self._open:
+            self._reading += 1
+            future = readers.submit(lambda: list(self.source.read(shard, self.web)))
+            future.add_done_callback(lambda read: self._events.put(lambda: self._opened(key, read)))
+        return True
+
+    def _opened(self, key: str, read: Future[list[dict[str, Any]]]) -> None:
+        self._reading -= 1
+        shard = self._open[key] = Open(key, Rows(self.origin, self.limits))
+        tries: dict[str, int] = {}
+        for row in read.result():
+            url = row.pop("fetch", None)
+            row = {name: row.get(name) for name in RAW.names}
+            if row["image"] is not None and not row["error"]:
+                url = f"\0{len(shard.waiting)}"
+                self._decode(shard, url, row["image"])
+                row["image"] = None
+            elif url is None or row["error"]:
+                shard.rows.add(row, None, row["error"], row["detail"])
+                continue
+            else:
+                tries[url] = max(tries.get(url, 0), self.known.tries.get(row["origin"], 0))
+            shard.waiting.setdefault(url, []).append(row)
+        self._urls += len(shard.waiting)
+        for url, tried in tries.items():
+            self.web.submit(url, self._on_fetched(shard), tries=tried)
+        self._close_if_whole(shard)
+
+    # --- pictures
+
+    def _on_fetched(self, shard: Open) -> Callable[[Fetched], None]:
+        """In the fetcher's thread: a body goes straight on to a decoder."""
+
+        def fetched(found: Fetched) -> None:
+            body, found.body = found.body, None
+            if body is None:
+                self._events.put(lambda: self._known(shard, found.url, None, found))
+            else:
+                self.decoders.submit(
+                    body,
+                    lambda picture: self._events.put(lambda: self._known(shard, found.url, picture, found)),
+                )
+
+        return fetched
+
+    def _decode(self, shard: Open, url: str, image: bytes) -> None:
+        self.decoders.submit(
+            image, lambda picture: self._events.put(lambda: self._known(shard, url, picture, None))
+        )
+
+    def _known(self, shard: Open, url: str, found: Found, fetched: Fetched | None) -> None:
+        """A picture, or why there is none: its rows are complete."""
+        self._urls -= 1
+        self.fetched += fetched is not None
+        picture = found if isinstance(found, Picture) else None
+        reason, detail = (found.reason, found.detail) if isinstance(found, MediaError) else (None, None)
+        told: dict[str, Any] = {}
+        if fetched is not None:
+            shard.fetched.append(fetched)
+            if fetched.error:
+                reason, detail = fetched.error, fetched.detail
+            told = about(fetched)
+        for row in shard.waiting.pop(url):
+            own = {name: value for name, value in row.items() if value is not None}
+            shard.rows.add({**dict.fromkeys(RAW.names), **told, **own}, picture, reason, detail)
+        self._close_if_whole(shard)
+
+    def _close_if_whole(self, shard: Open) -> None:
+        if shard.waiting:
+            return
+        del self._open[shard.key]
+        tables = {name: rows.sort_by(ORDER[name]) for name, rows in shard.rows.tables().items()}
+        made = [attempt for one in shard.fetched for attempt in one.attempts] + self.web.side_attempts()
+        if made:
+            tables["attempts"] = ledger.attempts(made)
+        if any(one.consent for one in shard.fetched):
+            tables["consents"] = ledger.consents(shard.fetched)
+        self._done.append((shard.key, tables))
+
+
+def about(fetched: Fetched) -> dict[str, Any]:
+    """What a row says of how its picture was fetched; what the source states itself goes before."""
+    told: dict[str, Any] = {"url": ledger.redacted(fetched.url), "fetched_at": fetched.fetched_at}
+    if fetched.consent is not None:
+        told["consent"] = "allowed" if fetched.consent.allowed else "refused"
+    http: dict[str, Any] = dict(fetched.headers)
+    last = fetched.attempts[-1] if fetched.attempts else None
+    if last is not None and last.next_due is not None:  # by which a later run knows what to try again
+        http |= {"next_due": last.next_due.isoformat(), "tries": last.attempt}
+    if http:
+        told["http"] = json.dumps(http, ensure_ascii=False, sort_keys=True)
+    return told

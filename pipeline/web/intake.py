@@ -1,0 +1,137 @@
+"""A web source into the store: what is known, what is due again, the walk, its parts, and where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import collect as collecting
+from pipeline.collect import Origin
+from pipeline.step import Shard, digest
+from pipeline.web.client import Web
+from pipeline.web.decoders import Decoders
+from pipeline.web.errors import PASSING
+from pipeline.web.harvest import Harvest
+from pipeline.web.settings import FetchSettings
+from pipeline.web.source import Known
+from storage import parts, upkeep
+from storage.media import Limits
+from storage.store import Store
+from storage.views import literal
+
+COMMIT_PARTS = 8
+COMMIT_S = 10.0
+"""Complete parts are committed when there are so many, or after so long."""
+
+Progress = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a walk brought in."""
+
+    parts: int
+    urls: int
+    complete: bool
+    """False if the run's time was over: the rest waits for the next run."""
+
+
+def run(
+    store: Store,
+    origin: Origin,
+    limits: Limits,
+    settings: FetchSettings,
+    progress: Progress = lambda *_: None,
+) -> Taken:
+    """Takes what is new from a web source, part by part.
+
+    Raises:
+        SourceError: the source cannot be listed or read; what was complete is committed.
+    """
+    before = known(store, origin)
+    ready: list[str] = []
+    made, last = 0, time.monotonic()
+    with Web(settings) as web, Decoders(limits, settings.decoders, settings.decoder_memory) as decoders:
+        harvest = Harvest(origin, before, limits, web, decoders)
+        try:
+            for key, tables in harvest.parts(Keys(store, origin, limits, before)):
+                parts.stage(store, key, tables)
+                ready.append(key)
+                made += 1
+                progress(harvest.fetched, f"{made} parts")
+                if len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S:
+                    parts.commit(store, ready)
+                    ready, last = [], time.monotonic()
+        finally:
+            if ready:
+                parts.commit(store, ready)
+    if harvest.complete:
+        remember(store, origin, harvest.cursor)
+    if made and before.rows.num_rows:  # something may have been withdrawn or replaced
+        upkeep.drop_orphans(store)
+    return Taken(made, harvest.fetched, harvest.complete)
+
+
+KNOWN = f"""
+SELECT s.origin, s.version, s.position, s.part,
+       coalesce(d.reason IN ({", ".join(literal(reason) for reason in sorted(PASSING))})
+                AND try_cast(s.http ->> 'next_due' AS TIMESTAMPTZ) <= ?::TIMESTAMPTZ, false) AS due,
+       coalesce(try_cast(s.http ->> 'tries' AS INTEGER), 0) AS tries
+FROM samples s LEFT JOIN decisions d ON d.sample_id = s.sample_id AND d.stage = '{collecting.STAGE}'
+WHERE s.source = ?
+"""
+
+
+def known(store: Store, origin: Origin, now: datetime | None = None) -> Known:
+    """What was ingested from a source before; what failed in passing and is due by now is set apart."""
+    with store.connect() as db:
+        when = (now or datetime.now(UTC)).isoformat()
+        rows = db.sql(KNOWN, params=[when, origin.name]).to_arrow_table()
+    mask = rows["due"]
+    due, rest = rows.filter(mask), rows.filter(pc.invert(mask))
+    columns = ["origin", "version", "position", "part"]
+    tries = dict(zip(due["origin"].to_pylist(), due["tries"].to_pylist(), strict=True))
+    return Known(rest.select(columns), due.select(columns), tries, cursor(store, origin))
+
+
+class Keys:
+    """The key of the part that will hold a shard, or None where a committed part does."""
+
+    def __init__(self, store: Store, origin: Origin, limits: Limits, before: Known) -> None:
+        self._store, self._origin, self._limits = store, origin, limits
+        self._due = set(before.due["part"].to_pylist()) if before.due.num_rows else set()
+        present = set(before.rows["part"].to_pylist() if before.rows.num_rows else ()) | self._due
+        self._present = present
+        self._now = digest(sorted(filter(None, present)))
+
+    def __call__(self, shard: Shard) -> str | None:
+        key = collecting.part_key(self._origin, shard, self._limits)
+        if key in self._due or (key not in self._present and self._store.has("samples", key)):
+            return digest([key, self._now])  # once more, or replaced since and back again
+        return None if self._store.has("samples", key) else key
+
+
+def cursor(store: Store, origin: Origin) -> str | None:
+    """Where the source's last complete walk stopped, if its settings are still the same."""
+    with store.connect() as db:
+        found = db.execute(
+            "SELECT value FROM cursors WHERE source = ? AND fingerprint = ? ORDER BY recorded_at DESC LIMIT 1",
+            [origin.name, origin.source.fingerprint()],
+        ).fetchone()
+    return None if found is None else found[0]
+
+
+def remember(store: Store, origin: Origin, value: str | None) -> None:
+    """Writes down where a complete walk stopped."""
+    if value is None or value == cursor(store, origin):
+        return
+    fingerprint, when = origin.source.fingerprint(), datetime.now(UTC)
+    row = {"source": origin.name, "fingerprint": fingerprint, "value": value, "recorded_at": when}
+    key = digest(["cursor", origin.name, fingerprint, value, when.isoformat()])
+    parts.stage(store, key, {"cursors": pa.Table.from_pylist([row])})
+    parts.commit(store, [key])

@@ -1,0 +1,90 @@
+"""The ledger's rows: every request with its outcome and when it is next due, and every consent with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+
+from storage.tables import TABLES
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Attempt:
+    """One request and its outcome: a row of `attempts`."""
+
+    url: str
+    attempt: int
+    host: str | None = None
+    outcome: str = "ok"
+    status: int | None = None
+    bytes: int | None = None
+    milliseconds: int = 0
+    next_due: datetime | None = None
+    recorded_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a site lets us take a URL, by which sign, and the words that say so: a row of `consents`."""
+
+    allowed: bool
+    basis: str
+    evidence: str = ""
+    evidence_url: str = ""
+
+
+@dataclass
+class Fetched:
+    """What came of a URL: a body, or an error class."""
+
+    url: str
+    body: bytes | None = None
+    error: str | None = None
+    detail: str | None = None
+    final_url: str | None = None
+    media_type: str | None = None
+    charset: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    consent: Decision | None = None
+    fetched_at: datetime = field(default_factory=now)
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+def attempts(made: Iterable[Attempt]) -> pa.Table:
+    """The rows of `attempts`."""
+    rows = [{**vars(one), "url": redacted(one.url)} for one in made]
+    return _table("attempts", rows)
+
+
+def consents(fetched: Iterable[Fetched]) -> pa.Table:
+    """The rows of `consents`: one for each URL that a decision was made on."""
+    rows = [
+        {"url": redacted(one.url), **asdict(one.consent), "recorded_at": one.fetched_at}
+        for one in fetched
+        if one.consent is not None
+    ]
+    return _table("consents", rows)
+
+
+def _table(name: str, rows: list[dict]) -> pa.Table:
+    schema = pa.schema([column for column in TABLES[name].schema if column.name != "part"])
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def redacted(url: str) -> str:
+    """The URL without a user's name and password, so that none is ever stored or logged."""
+    if "@" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
