@@ -181,8 +181,11 @@ class _Walk:
 
     def _gone(self) -> Iterator[list[Row]]:
         """Withdraws pages that were known, are not listed any more, and are missing: not those only moved elsewhere."""
-        rows = self._known.rows
-        pairs = zip(rows["origin"].to_pylist(), rows["version"].to_pylist(), strict=True)
+        pairs = [
+            pair
+            for rows in (self._known.rows, self._known.due)
+            for pair in zip(rows["origin"].to_pylist(), rows["version"].to_pylist(), strict=True)
+        ]
         unlisted = dict.fromkeys(
             origin
             for origin, version in pairs

@@ -31,6 +31,8 @@ ACCEPT = "text/xml, application/xml;q=0.9, */*;q=0.1"
 MOST_PAGES = 1_000_000
 MOST_RESTARTS = 3
 """Walks that are begun anew because the repository forgot its token."""
+MOST_DUE = 1000
+"""Records asked for one by one; for more of them the whole list is walked through."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?")
 BROKEN = "broken_listing"
 
@@ -108,7 +110,6 @@ class OaiPmh(WebSource):
             "author": "; ".join(creators)[: rights.LONGEST] or self.author,
             "page_url": next((page for page in pages if page and page != picture), None),
             "fetch": picture,
-            "url": picture,
         }
         texts = captions([record.values.get(part, []) for part in self.caption])
         told = [{**row, "text": text, "lang": lang or self.lang} for lang, text in texts]
@@ -129,6 +130,10 @@ def _is_picture(link: str) -> bool:
     return web_address(link) == link and urlsplit(link).path.lower().rpartition(".")[2] in EXTENSIONS
 
 
+def _key(identifier: str) -> bytes:
+    return hashlib.blake2b(identifier.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
 class _Stopped(Exception):
     """The walk cannot go on."""
 
@@ -145,6 +150,7 @@ class _Walk:
         self._granularity = ""
         self._complete = False
         self._seen: set[bytes] = set()
+        self._due_origins = list(dict.fromkeys(known.due["origin"].to_pylist()))
 
     def cursor(self) -> str | None:
         """Where the next walk begins; unchanged if this one was not complete.
@@ -164,6 +170,7 @@ class _Walk:
             return
         try:
             yield from self._pages(first)
+            yield from self._due()
         except _Stopped as stopped:
             yield same_origin(self._source.url, [{"error": BROKEN, "detail": str(stopped)}], self._of)
 
@@ -171,9 +178,10 @@ class _Walk:
         asked, restarts = first, 0
         tokens: set[str] = set()
         for number in range(MOST_PAGES):
-            page = self._ask(asked, later=number > 0)
+            fine = ("noRecordsMatch", "badResumptionToken") if number else ("noRecordsMatch",)
+            page = self._ask(asked, number > 0, fine)
             self._began = self._began or page.date
-            if page.error is not None and page.error[0] == "badResumptionToken" and asked is not first:
+            if page.error is not None and page.error[0] == "badResumptionToken":
                 restarts += 1
                 if restarts > MOST_RESTARTS:
                     raise _Stopped(f"badResumptionToken, {restarts} times: {page.error[1]}")
@@ -189,10 +197,24 @@ class _Walk:
             asked = {"verb": "ListRecords", "resumptionToken": page.token}
         raise _Stopped(f"over {MOST_PAGES} pages")
 
+    def _due(self) -> Iterator[list[Row]]:
+        """Records whose pictures failed in passing: they need not have changed, so they are asked for one by one."""
+        for identifier in self._due_origins:
+            if _key(identifier) not in self._seen and identifier != self._source.url:
+                params = {
+                    "verb": "GetRecord",
+                    "identifier": identifier,
+                    "metadataPrefix": self._source.prefix,
+                }
+                page = self._ask(params, True, ("idDoesNotExist",))
+                if page.error is not None:
+                    yield withdrawn(identifier, [0], f"deleted {page.date}")
+                yield from self._fresh(page.records[:1])
+
     def _fresh(self, records: list[Record]) -> Iterator[list[Row]]:
         """A record that comes twice in a walk is taken once: its last change is for the next walk."""
         for record in records:
-            key = hashlib.blake2b(record.identifier.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            key = _key(record.identifier)
             if key in self._seen:
                 continue
             self._seen.add(key)
@@ -202,8 +224,8 @@ class _Walk:
                 nameless = {"error": "bad_row", "detail": "records without an identifier"}
                 yield same_origin(f"{self._source.url}#", [nameless], self._of)
 
-    def _ask(self, params: dict[str, str], later: bool = False) -> Page:
-        """One response; what is wrong with the first is an error of the configuration.
+    def _ask(self, params: dict[str, str], later: bool = False, fine: tuple[str, ...] = ()) -> Page:
+        """One response; what is wrong with the first is an error of the configuration. `fine` errors are answers.
 
         Raises:
             SourceError: the repository cannot be asked, or refuses the question.
@@ -224,7 +246,7 @@ class _Walk:
                 wrong = str(broken)
             else:
                 code = page.error[0] if page.error else ""
-                if not code or code == "noRecordsMatch" or (later and code == "badResumptionToken"):
+                if not code or code in fine:
                     return page
                 wrong = f"{code}: {page.error[1]}" if page.error else code
         if later:
@@ -235,8 +257,7 @@ class _Walk:
         """The question that a walk begins with."""
         source = self._source
         params: dict[str, Any] = {"verb": "ListRecords", "metadataPrefix": source.prefix, "set": source.set}
-        # What failed in passing is due again, and its record need not have changed: then everything is listed.
-        since = [self._stored(), source.since] if not self._known.tries else [source.since]
+        since = [source.since if len(self._due_origins) > MOST_DUE else self._stored(), source.since]
         params["from"] = max((self._date(date, "T00:00:00Z") for date in since if date), default=None)
         params["until"] = self._date(source.until, "T23:59:59Z") if source.until else None
         return {name: value for name, value in params.items() if value}

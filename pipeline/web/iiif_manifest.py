@@ -169,21 +169,21 @@ def _chosen(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _address(picture: dict[str, Any], canvas: Mapping[str, Any], size: int, url: str) -> Row:
-    """`fetch` and `url`, or why there is none."""
+    """`fetch`, or why there is none."""
     if not picture:
         return {"error": "no_picture", "detail": "a canvas without a picture, or with it elsewhere"}
     direct = web_address(identity(picture), url) or ""
     service = image_service(picture)
     if service is not None:
         shape = (number(picture.get("width")), number(picture.get("height")))
-        if None in shape:  # a canvas has the picture's shape, which is what scaling to a width needs
+        if None in shape:  # a canvas has the picture's shape, which tells the longer side
             shape = (number(canvas.get("width")), number(canvas.get("height")))
         address = web_address(image_url(service, size, shape, direct), url)
     else:
         address = direct
     if not address:
         return {"error": "bad_url", "detail": identity(picture)[:200] or "a picture without an address"}
-    return {"fetch": address, "url": address}
+    return {"fetch": address}
 
 
 def web_address(link: str, base: str = "") -> str | None:

@@ -1,6 +1,6 @@
 """IIIF Image API: the URL of a whole picture in about the wanted size.
 
-A service says what it can: level 2 fits a picture into a box, level 1 scales to a width, level 0 serves only
+A service says what it can: level 2 fits a picture into a box, level 1 scales to a width or a height, level 0 serves only
 the sizes that it lists. Nothing is asked for that is larger than the original or the server's limits.
 """
 
@@ -68,8 +68,8 @@ def image_url(
     if width and height and max(width, height) <= box:
         return f"{base}/full/{whole}/0/{_quality(version)}.jpg"
     if level == 1 and not fits:
-        wide = box if not width or not height or width >= height else max(1, box * width // height)
-        return f"{base}/full/{wide},/0/{_quality(version)}.jpg"
+        scaled = f",{box}" if width and height and height > width else f"{box},"
+        return f"{base}/full/{scaled}/0/{_quality(version)}.jpg"
     return f"{base}/full/!{box},{box}/0/{_quality(version)}.jpg"
 
 

@@ -63,6 +63,8 @@ def parse(body: bytes) -> Page:
     page.error = next((e for e in errors if e[0] != "noRecordsMatch"), errors[0] if errors else None)
     page.granularity = _text(root.find(f"{OAI}Identify/{OAI}granularity"))
     listing = root.find(f"{OAI}ListRecords")
+    if listing is None:
+        listing = root.find(f"{OAI}GetRecord")
     if listing is not None:
         for element in listing.iterchildren(f"{OAI}record"):
             if len(page.records) >= MOST_RECORDS:

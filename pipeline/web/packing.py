@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.rows import as_bytes
 from pipeline.step import Shard, digest
@@ -52,16 +53,13 @@ def pack(
         fresh += 1
         kept = {row["position"] for row in group}
         gone = [place for place in before.positions(origin) if place not in kept]
-        tries = ({"tries": known.tries.get(row.get("fetch", ""), 0)} for row in group)
-        held += [
-            {**row, **(tried if tried["tries"] else {})} for row, tried in zip(group, tries, strict=True)
-        ]
+        held += group
         held += withdrawn(origin, gone, version)
         if len(held) >= shard_rows:
-            yield _shard(held, known.cursor)
+            yield _shard(held)
             held = []
     if held:
-        yield _shard(held, known.cursor)
+        yield _shard(held)
     return complete
 
 
@@ -71,28 +69,26 @@ def unpack(shard: Shard) -> Iterator[Row]:
         yield {**row, "text": as_bytes(row["text"])} if "text" in row else dict(row)
 
 
-def _shard(rows: list[Row], cursor: str | None) -> Shard:
-    """The key counts earlier tries and the cursor, or a picture that is due again would pass for done."""
-    key = digest([cursor, [[r["origin"], r["position"], r["version"], r.get("tries", 0)] for r in rows]])
-    return Shard(key, {"rows": rows}, len(rows))
+def _shard(rows: list[Row]) -> Shard:
+    return Shard(
+        digest([[row["origin"], row["position"], row["version"]] for row in rows]), {"rows": rows}, len(rows)
+    )
 
 
 class Before:
-    """What is known, by hashes: origins with versions and positions, in 20 bytes a row."""
+    """What is known, by hashes: origins with versions and positions, in 20 bytes a row.
+
+    Rows that are due for another try have a position, but count as unseen.
+    """
 
     def __init__(self, known: Known) -> None:
-        rows = known.rows
-        origins = rows["origin"].to_pylist()
-        versions = rows["version"].to_pylist()
+        origins, versions = _column(known.rows, "origin"), _column(known.rows, "version")
         self._pairs = np.sort(_hashes(f"{o}\0{v}" for o, v in zip(origins, versions, strict=True)))
-        named = _hashes(f"{origin}" for origin in origins)
+        named = _hashes(f"{origin}" for origin in [*origins, *_column(known.due, "origin")])
         order = np.argsort(named, kind="stable")
         self._origins = named[order]
-        if "position" in rows.column_names:
-            places = np.array([place or 0 for place in rows["position"].to_pylist()], dtype=np.int32)
-            self._places = places[order]
-        else:
-            self._places = np.zeros(len(order), dtype=np.int32)
+        places = [place or 0 for table in (known.rows, known.due) for place in _column(table, "position")]
+        self._places = np.array(places, dtype=np.int32)[order]
 
     def has(self, origin: str, version: str) -> bool:
         """Whether an origin is known in this version."""
@@ -106,6 +102,10 @@ class Before:
         first = int(np.searchsorted(self._origins, wanted, "left"))
         last = int(np.searchsorted(self._origins, wanted, "right"))
         return sorted({int(place) for place in self._places[first:last]})
+
+
+def _column(rows: pa.Table, name: str) -> list[Any]:
+    return rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows
 
 
 def _hash(text: str) -> int:

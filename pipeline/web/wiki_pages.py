@@ -110,7 +110,7 @@ def _picture(page: Page, info: Mapping[str, Any], thumbnail: bool, doubt: str) -
         return {"error": "not_an_image", "detail": kind[:200]}
     links = (info.get("thumburl") if thumbnail else None, info.get("url"))
     if address := next((a for link in links if (a := web_address(_string(link)))), None):
-        return {"fetch": address, "url": address}
+        return {"fetch": address}
     missing = (
         "its file is missing" if "missing" in page or "filemissing" in info or "filehidden" in info else ""
     )

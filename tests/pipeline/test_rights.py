@@ -74,7 +74,9 @@ def test_html_becomes_text_and_its_languages_are_kept() -> None:
     assert plain("1 < 2 & 3 > 2") == "1 < 2 & 3 > 2"
 
 
-@pytest.mark.parametrize("unit", ["<b>", "<!--", "<a ", "<a b='", "<?", "</", "<div lang=en>x", "&", "<![CDATA["])
+@pytest.mark.parametrize(
+    "unit", ["<b>", "<!--", "<a ", "<a b='", "<?", "</", "<div lang=en>x", "&", "<![CDATA["]
+)
 def test_hostile_html_takes_no_time(unit: str) -> None:
     began = time.monotonic()
     by_language(unit * (200_000 // len(unit)))
@@ -83,8 +85,17 @@ def test_hostile_html_takes_no_time(unit: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "known"),
-    [("eng", "en"), ("GER", "de"), ("en_GB", "en-GB"), ("zh-Hant", "zh-Hant"), ("und", None), ("", None), ("x" * 99, None)]
-    + [(None, None), (7, None), ("none", None), ("@none", None)],
+    [
+        *[
+            ("eng", "en"),
+            ("GER", "de"),
+            ("en_GB", "en-GB"),
+            ("zh-Hant", "zh-Hant"),
+            ("und", None),
+            ("", None),
+        ],
+        *[("x" * 99, None), (None, None), (7, None), ("none", None), ("@none", None)],
+    ],
 )
 def test_languages_are_bcp_47(code: object, known: str | None) -> None:
     assert tag(code) == known
@@ -92,6 +103,9 @@ def test_languages_are_bcp_47(code: object, known: str | None) -> None:
 
 def test_a_caption_in_each_language_and_what_has_none_goes_with_all() -> None:
     title = [("en", "Map"), ("de", "Karte")]
-    assert captions([title, [(None, "f. 1r")], [("en", "Old.")]]) == [("en", "Map\nf. 1r\nOld."), ("de", "Karte\nf. 1r")]
+    assert captions([title, [(None, "f. 1r")], [("en", "Old.")]]) == [
+        ("en", "Map\nf. 1r\nOld."),
+        ("de", "Karte\nf. 1r"),
+    ]
     assert captions([[(None, "one")], []]) == [(None, "one")]
     assert captions([[], []]) == []

@@ -1,0 +1,522 @@
+"""IIIF: manifests of both versions, collections that nest and go round, sizes that a true Image API would serve."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.records import SourceError
+from pipeline.sources.iiif import IIIF, members
+from pipeline.web.iiif_manifest import is_collection, is_manifest, manifest_rows
+from pipeline.web.image_api import image_service, image_url
+from pipeline.web.source import WITHDRAWN
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Mill
+
+PARTS = ("label", "canvas", "summary")
+
+
+class Refused(Exception):
+    """What an Image API answers with 400 or 501."""
+
+
+def serves(url: str, service: dict[str, Any], width: int, height: int) -> tuple[int, int]:
+    """The size of the picture that an Image API server gives which can do what its service says, and nothing more."""
+    base = (service.get("id") or service["@id"]).rstrip("/")
+    found = re.fullmatch(re.escape(base) + r"/full/([^/]+)/0/(default|native)\.jpg", url)
+    if not found:
+        raise Refused(url)
+    three = service.get("type") == "ImageService3"
+    profile = service.get("profile")
+    said = profile if isinstance(profile, str) else profile[0]
+    level = int(said.removesuffix(".json")[-1])
+    more = {} if isinstance(profile, str) else profile[1]
+    limits = service if three else more
+    most = limits.get("maxWidth", 10**9)
+    sizes = {(s["width"], s["height"]) for s in service.get("sizes", [])}
+    if found[1] in ("full", "max"):
+        if found[1] == ("full" if three else "max"):
+            raise Refused("written as in the other version")
+        factor = min(1.0, most / max(width, height))
+        if factor < 1 and not three:
+            raise Refused("over maxWidth")
+        return max(1, round(width * factor)), max(1, round(height * factor))
+    if box := re.fullmatch(r"!(\d+),(\d+)", found[1]):
+        if level < 2 and "sizeByConfinedWh" not in limits.get("extraFeatures", limits.get("supports", [])):
+            raise Refused("no !w,h")
+        factor = min(int(box[1]) / width, int(box[2]) / height)
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+    elif tall := re.fullmatch(r",(\d+)", found[1]):
+        if level < 1:
+            raise Refused("no ,h")
+        size = max(1, round(width * int(tall[1]) / height)), int(tall[1])
+    elif one := re.fullmatch(r"(\d+),(\d*)", found[1]):
+        wide = int(one[1])
+        size = wide, int(one[2] or max(1, round(height * wide / width)))
+        if level == 0 and not any(wide == w and one[2] in ("", str(h)) for w, h in sizes):
+            raise Refused("not on the list of sizes")
+        if level == 1 and one[2] and not three:
+            raise Refused("no w,h")
+    else:
+        raise Refused(found[1])
+    if three and (size[0] > width or size[1] > height):
+        raise Refused("upscaled")
+    if max(size) > most:
+        raise Refused("over maxWidth")
+    return size
+
+
+def service_of(version: int, level: int, most: int | None, sizes: list[dict[str, int]]) -> dict[str, Any]:
+    limits = {"maxWidth": most} if most else {}
+    if version == 3:
+        kind: dict[str, Any] = {
+            "id": "https://i.example/x",
+            "type": "ImageService3",
+            "profile": f"level{level}",
+            **limits,
+        }
+    else:
+        name = f"http://iiif.io/api/image/2/level{level}.json"
+        kind = {"@context": "http://iiif.io/api/image/2/context.json", "@id": "https://i.example/x"}
+        kind["profile"] = [name, limits] if limits else name
+    return kind | ({"sizes": sizes} if sizes else {})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([2, 3]),
+    st.sampled_from([0, 1, 2]),
+    st.integers(1, 9000),
+    st.integers(1, 9000),
+    st.integers(1, 4000),
+    st.none() | st.integers(16, 5000),
+)
+@example(3, 2, 100, 80, 512, None)
+@example(3, 1, 400, 4000, 512, None)
+@example(2, 2, 3000, 2000, 512, 256)
+@example(2, 0, 3000, 2000, 512, None)
+def test_every_url_is_one_that_a_true_server_answers(
+    version: int, level: int, width: int, height: int, size: int, most: int | None
+) -> None:
+    listed = (
+        [{"width": max(1, width // n), "height": max(1, height // n)} for n in (8, 4, 2, 1)]
+        if level == 0
+        else []
+    )
+    service = service_of(version, level, None if level == 0 else most, listed)
+    got = serves(image_url(service, size, (width, height)), service, width, height)
+    assert (
+        abs(got[0] / got[1] - width / height) <= max(1.5 / got[1] * max(1, width / height), 0.5)
+        or min(got) <= 2
+    )
+    if level and (most or size) >= size:
+        assert max(got) <= max(size, 1) or max(width, height) <= size
+
+
+def test_sizes_of_each_level() -> None:
+    three = {"id": "https://i.example/x", "type": "ImageService3"}
+    assert image_url({**three, "profile": "level2"}, 512, (4000, 3000)).endswith(
+        "/full/!512,512/0/default.jpg"
+    )
+    assert image_url({**three, "profile": "level1"}, 512, (3000, 4000)).endswith("/full/,512/0/default.jpg")
+    sizes = [{"width": 300, "height": 200}, {"width": 600, "height": 400}, {"width": 1200, "height": 800}]
+    level0 = {**three, "profile": "level0", "sizes": sizes}
+    assert image_url(level0, 512, (2400, 1600)).endswith("/full/600,400/0/default.jpg")
+    assert image_url(level0, 5000, (2400, 1600)).endswith("/full/1200,800/0/default.jpg")
+    del level0["sizes"]
+    assert (
+        image_url(level0, 512, (2400, 1600), "https://i.example/whole.jpg") == "https://i.example/whole.jpg"
+    )
+    one = {
+        "@context": "http://library.stanford.edu/iiif/image-api/1.1/context.json",
+        "@id": "https://i.example/x",
+    }
+    profile = "http://library.stanford.edu/iiif/image-api/1.1/compliance.html#level2"
+    assert image_url({**one, "profile": profile}, 512, (4000, 3000)).endswith("/full/!512,512/0/native.jpg")
+    assert (
+        image_service(
+            {"service": [{"@id": "https://a.example/login", "profile": "http://iiif.io/api/auth/1/login"}]}
+        )
+        is None
+    )
+
+
+def manifest3(url: str, canvases: int = 2, **more: Any) -> dict[str, Any]:
+    return {
+        "@context": "http://iiif.io/api/presentation/3/context.json",
+        "id": f"{url}/m3",
+        "type": "Manifest",
+        "label": {"en": ["Two bears"], "de": ["Zwei Bären"]},
+        "summary": {"en": ["<p>Seen <b>at night</b>.</p>"]},
+        "rights": "http://creativecommons.org/licenses/by/4.0/",
+        "requiredStatement": {
+            "label": {"en": ["Attribution"]},
+            "value": {"en": ["By the <i>Bear Library</i>"]},
+        },
+        "homepage": [{"id": "https://h.example/bears", "type": "Text", "label": {"en": ["Home"]}}],
+        "items": [
+            {
+                "id": f"{url}/m3/canvas/{n}",
+                "type": "Canvas",
+                "label": {"none": [f"f. {n}r"]},
+                "width": 40,
+                "height": 30,
+                "items": [
+                    {
+                        "id": f"{url}/m3/page/{n}",
+                        "type": "AnnotationPage",
+                        "items": [
+                            {
+                                "type": "Annotation",
+                                "motivation": "painting",
+                                "target": f"{url}/m3/canvas/{n}",
+                                "body": {
+                                    "id": f"{url}/i/{n}/full/max/0/default.jpg",
+                                    "type": "Image",
+                                    "format": "image/jpeg",
+                                    "width": 1000,
+                                    "height": 750,
+                                    "service": [
+                                        {"id": f"{url}/i/{n}", "type": "ImageService3", "profile": "level2"}
+                                    ],
+                                },
+                            }
+                        ],
+                    }
+                ],
+            }
+            for n in range(canvases)
+        ],
+        **more,
+    }
+
+
+def manifest2(url: str, **more: Any) -> dict[str, Any]:
+    resource = {"@id": f"{url}/direct/7.png", "@type": "dctypes:Image", "format": "image/png"}
+    return {
+        "@context": "http://iiif.io/api/presentation/2/context.json",
+        "@id": f"{url}/m2",
+        "@type": "sc:Manifest",
+        "label": [{"@value": "A map", "@language": "en"}, {"@value": "Une carte", "@language": "fre"}],
+        "description": "Drawn by hand.",
+        "license": "https://creativecommons.org/publicdomain/mark/1.0/",
+        "attribution": "Map Room",
+        "related": {"@id": "https://h.example/map", "format": "text/html"},
+        "metadata": [{"label": "Date", "value": "1700"}],
+        "sequences": [
+            {
+                "@type": "sc:Sequence",
+                "canvases": [
+                    {
+                        "@id": f"{url}/m2/c1",
+                        "@type": "sc:Canvas",
+                        "images": [
+                            {"@type": "oa:Annotation", "motivation": "sc:painting", "resource": resource}
+                        ],
+                    }
+                ],
+            }
+        ],
+        **more,
+    }
+
+
+class Library:
+    """JSON by path, and an Image API of level 2 for /i/…"""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Any] = {}
+        self.asked: list[str] = []
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        self.asked.append(path)
+        if path in self.documents:
+            value = self.documents[path]
+            return (
+                200,
+                "application/ld+json",
+                value if isinstance(value, bytes) else json.dumps(value).encode(),
+            )
+        found = re.fullmatch(r"/i/(\d+)/full/!(\d+),(\d+)/0/default.jpg|/direct/(\d+).png", path)
+        if not found:
+            return 404, "text/plain", b"nothing here"
+        out = io.BytesIO()
+        Image.new("RGB", (40, 30), (int(found[1] or found[4]) * 9 % 256, 90, 9)).save(out, "PNG")
+        return 200, "image/png", out.getvalue()
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, Library]]:
+    library = Library()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            status, kind, body = library.answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", library
+        server.shutdown()
+
+
+def test_version_3_gives_a_caption_for_each_language_and_canvas(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m3"] = manifest3(url)
+    mill.take(IIIF(urls=(f"{url}/m3",), size=256))
+    rows = mill.rows()
+    assert [(row["position"], row["lang"], row["text"]) for row in rows] == [
+        (0, "en", "Two bears\nf. 0r\nSeen at night."),
+        (1, "de", "Zwei Bären\nf. 0r"),
+        (0, "en", "Two bears\nf. 1r\nSeen at night."),
+        (1, "de", "Zwei Bären\nf. 1r"),
+    ]
+    assert {(r["licence"], r["author"], r["page_url"], r["reason"]) for r in rows} == {
+        ("CC-BY-4.0", "By the Bear Library", "https://h.example/bears", None)
+    }
+    assert len({row["document_id"] for row in rows}) == 1 and len({row["image_id"] for row in rows}) == 2
+    assert {p for p in library.asked if p.startswith("/i/")} == {
+        f"/i/{n}/full/!256,256/0/default.jpg" for n in (0, 1)
+    }
+
+
+def test_version_2_and_a_picture_without_a_service(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m2"] = manifest2(url)
+    mill.take(IIIF(urls=(f"{url}/m2",), caption=("label", "summary", "metadata")))
+    rows = mill.rows()
+    assert [(row["lang"], row["text"]) for row in rows] == [
+        ("en", "A map\nDrawn by hand.\nDate: 1700"),
+        ("fr", "Une carte\nDrawn by hand.\nDate: 1700"),
+    ]
+    assert {(r["licence"], r["author"], r["page_url"], r["reason"]) for r in rows} == {
+        ("CC-PDM-1.0", "Map Room", "https://h.example/map", None)
+    }
+    assert "/direct/7.png" in library.asked
+
+
+def test_what_is_unchanged_is_not_taken_again_and_what_changed_is(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m3"] = manifest3(url, canvases=3)
+    source = IIIF(urls=(f"{url}/m3",))
+    mill.take(source)
+    before = mill.rows()
+    library.asked.clear()
+    assert mill.take(source) == 0
+    assert library.asked == ["/m3"] and mill.rows() == before
+    changed = copy.deepcopy(library.documents["/m3"])
+    changed["items"][1]["label"] = {"none": ["f. 1v"]}
+    library.documents["/m3"] = changed
+    library.asked.clear()
+    mill.take(source)
+    assert [path for path in library.asked if path.startswith("/i/")] == ["/i/1/full/!512,512/0/default.jpg"]
+    assert [r["text"] for r in mill.rows() if r["text"] not in {b["text"] for b in before}] == [
+        "Two bears\nf. 1v\nSeen at night.",
+        "Zwei Bären\nf. 1v",
+    ]
+    del library.documents["/m3"]["label"]["de"]
+    mill.take(source)
+    assert [(r["position"], r["reason"]) for r in mill.rows()] == [(0, None), (1, WITHDRAWN)] * 3
+
+
+def test_collections_nest_have_pages_and_may_go_round(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m3"], library.documents["/m2"] = manifest3(url, canvases=1), manifest2(url)
+    library.documents["/top"] = {
+        "@context": "http://iiif.io/api/presentation/2/context.json",
+        "@id": f"{url}/top",
+        "@type": "sc:Collection",
+        "first": f"{url}/page1",
+        "total": 3,
+    }
+    library.documents["/page1"] = {
+        "@id": f"{url}/page1",
+        "@type": "sc:Collection",
+        "within": f"{url}/top",
+        "manifests": [{"@id": f"{url}/m2", "@type": "sc:Manifest", "label": "m2"}],
+        "next": f"{url}/page2",
+    }
+    library.documents["/page2"] = {
+        "@id": f"{url}/page2",
+        "@type": "sc:Collection",
+        "members": [
+            {"@id": f"{url}/top", "@type": "sc:Collection"},
+            {"@id": f"{url}/gone", "@type": "sc:Manifest"},
+            {
+                "@id": f"{url}/inner",
+                "@type": "sc:Collection",
+                "collections": [{"@id": f"{url}/three", "@type": "sc:Collection"}],
+            },
+        ],
+    }
+    library.documents["/three"] = {
+        "@context": "http://iiif.io/api/presentation/3/context.json",
+        "id": f"{url}/three",
+        "type": "Collection",
+        "items": [{"id": f"{url}/m3", "type": "Manifest"}, {"id": f"{url}/three", "type": "Collection"}],
+    }
+    mill.take(IIIF(urls=(f"{url}/top",)))
+    found = {row["origin"].removeprefix(url): row["reason"] for row in mill.rows()}
+    assert found == {
+        f"/m2#{url}/m2/c1": None,
+        f"/m3#{url}/m3/canvas/0": None,
+        "/gone": "http_404",
+    }
+    assert sorted(p for p in library.asked if p[1] not in "id") == [
+        "/gone",
+        "/m2",
+        "/m3",
+        "/page1",
+        "/page2",
+        "/three",
+        "/top",
+    ]
+
+
+def test_what_cannot_be_used_is_a_row_that_says_why(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m3"] = manifest3(url, canvases=3)
+    canvases = library.documents["/m3"]["items"]
+    canvases[0]["items"] = []
+    canvases[1]["items"][0]["items"][0]["body"] = {"id": "file:///etc/passwd", "type": "Image"}
+    library.documents["/empty"] = {"id": f"{url}/empty", "type": "Manifest", "items": []}
+    library.documents["/page"] = b"<html>"
+    library.documents["/other"] = {"type": "Canvas"}
+    names = ("m3", "empty", "page", "other", "gone")
+    mill.take(IIIF(urls=tuple(f"{url}/{name}" for name in names)))
+    reasons = {row["origin"].removeprefix(f"{url}/"): (row["reason"], row["detail"]) for row in mill.rows()}
+    assert reasons[f"m3#{url}/m3/canvas/0"][0] == "no_picture"
+    assert reasons[f"m3#{url}/m3/canvas/1"] == ("bad_url", "file:///etc/passwd")
+    assert reasons[f"m3#{url}/m3/canvas/2"] == (None, None)
+    assert reasons["empty"] == ("bad_row", "a manifest without canvases")
+    assert reasons["page"] == ("no_manifest", "not JSON")
+    assert reasons["other"][0] == "no_manifest"
+    assert reasons["gone"][0] == "http_404"
+    assert len(reasons) == 7
+
+
+def test_canvases_that_share_a_name_and_choices_keep_their_places() -> None:
+    manifest = manifest3("https://l.example", canvases=2)
+    manifest["items"][1]["id"] = manifest["items"][0]["id"]
+    body = manifest["items"][0]["items"][0]["items"][0]["body"]
+    manifest["items"][0]["items"][0]["items"][0]["body"] = {
+        "type": "Choice",
+        "items": [body, {**body, "id": "https://b.example"}],
+    }
+    found = list(manifest_rows(manifest, "https://l.example/m3", 512, PARTS))
+    assert [origin for origin, _ in found] == [
+        "https://l.example/m3#https://l.example/m3/canvas/0",
+        "https://l.example/m3#https://l.example/m3/canvas/0#2",
+    ]
+    assert [rows[0]["fetch"] for _, rows in found] == [
+        f"https://l.example/i/{n}/full/!512,512/0/default.jpg" for n in (0, 1)
+    ]
+
+
+def test_settings_name_a_manifest() -> None:
+    for urls in ((), ("library.example/m",), ("file:///m.json",)):
+        with pytest.raises(SourceError):
+            next(IIIF(urls=urls).shards(None, None))  # type: ignore[arg-type]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON document."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] + [place for key, item in inner for place in places(item, (*path, key))]
+
+
+DOCUMENTS = [manifest3("https://l.example", canvases=1), manifest2("https://l.example")]
+PLACES = [places(document) for document in DOCUMENTS]
+
+
+def check(value: Any) -> None:
+    """What the reader promises of any JSON: rows with unique origins and positions, addresses that are http."""
+    if is_collection(value):
+        assert all(a.startswith(("http://", "https://")) for a in members(value, "https://l.example/c"))
+    if is_manifest(value):
+        found = list(manifest_rows(value, "https://l.example/m", 512, (*PARTS, "metadata")))
+        assert found and len({origin for origin, _ in found}) == len(found)
+        for origin, rows in found:
+            assert origin and rows
+            for row in rows:
+                assert ("fetch" in row) != ("error" in row)
+                assert row.get("fetch", "http://").startswith(("http://", "https://"))
+                assert all(value is None or isinstance(value, str) for value in row.values())
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from([0, 1]), st.integers(0, 10_000), VALUES)
+@example(
+    0,
+    PLACES[0].index(("items", 0, "items", 0, "items", 0, "body", "service")),
+    [{"id": "https://[", "profile": 2}],
+)
+@example(0, PLACES[0].index(("items", 0, "items", 0, "items", 0, "body", "width")), float("inf"))
+@example(0, PLACES[0].index(("label",)), {"en": "not a list", "\ud800": ["x"]})
+@example(1, PLACES[1].index(("sequences",)), {"canvases": [{}]})
+def test_a_damaged_manifest_is_rows(which: int, place: int, value: Any) -> None:
+    document = copy.deepcopy(DOCUMENTS[which])
+    path = PLACES[which][place % len(PLACES[which])]
+    if not path:
+        check(value)
+        return
+    at: Any = document
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    check(document)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["Manifest", "Collection"]),
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "label",
+                "items",
+                "sequences",
+                "members",
+                "manifests",
+                "collections",
+                "first",
+                "next",
+                "rights",
+                "metadata",
+                "id",
+            ]
+        ),
+        VALUES,
+    ),
+)
+def test_any_json_is_rows_or_no_manifest(kind: str, document: dict[str, Any]) -> None:
+    check({"type": kind, **document})
+    check([document])
