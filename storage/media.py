@@ -83,8 +83,7 @@ UPRIGHT = {
 class MediaError(Exception):
     """A picture that cannot be taken; `reason` is one word for the ledger, `detail` says more.
 
-    Reasons: empty, too_large, not_an_image, too_many_pixels, too_small, truncated, unsupported_mode,
-    decode_error.
+    Reasons: too_large, not_an_image, too_many_pixels, too_small, truncated, unsupported_mode, decode_error.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -183,7 +182,7 @@ def pixels(image: bytes, size: int) -> np.ndarray:
 def _open(raw: bytes, limits: Limits) -> Image.Image:
     """Reads the header and holds it against the limits; no pixel is decoded."""
     if not raw:
-        raise MediaError("empty", "0 bytes")
+        raise MediaError("not_an_image", "0 bytes")
     if len(raw) > limits.max_bytes:
         raise MediaError("too_large", f"{len(raw)} bytes, over {limits.max_bytes}")
     _set_pillow()

@@ -46,7 +46,7 @@ DROPPED = {
     "bomb.png": "too_many_pixels",
     "drawing.png": "not_an_image",
     "page.jpg": "not_an_image",
-    "empty.jpg": "empty",
+    "empty.jpg": "not_an_image",
     "pixel.png": "too_small",
     "long.png": "text_too_long",
     "latin1.png": "invalid_utf8",

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, JpegImagePlugin
 
 from storage import media
 from storage.media import Limits, MediaError, normalise
@@ -97,8 +97,10 @@ def test_what_is_no_picture_is_refused(raw: bytes):
     assert reason(raw) == "not_an_image"
 
 
-def test_an_empty_body_is_refused():
-    assert reason(b"") == "empty"
+def test_an_empty_body_is_no_image():
+    with pytest.raises(MediaError) as refused:
+        normalise(b"", TINY)
+    assert (refused.value.reason, refused.value.detail) == ("not_an_image", "0 bytes")
 
 
 def test_one_pixel_is_too_small():
@@ -331,6 +333,25 @@ def test_larger_pictures_shrink_to_the_long_side(size, want):
 def test_smaller_pictures_are_not_enlarged():
     picture = normalise(encoded(photo(40, 30), "PNG"), Limits(max_side=64))
     assert (picture.width, picture.height) == (40, 30)
+
+
+def test_a_large_jpeg_is_decoded_at_about_the_size_that_is_wanted(monkeypatch):
+    asked = []
+    draft = JpegImagePlugin.JpegImageFile.draft
+
+    def recorded(picture, mode, size):
+        asked.append(size)
+        found = draft(picture, mode, size)
+        assert picture.size == (200, 150)  # an eighth of it, and not all of it to be made smaller
+        return found
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", recorded)
+    raw = encoded(photo(1600, 1200), "JPEG")
+    normalise(raw, Limits(max_side=200))
+    assert asked == [(200, 150)]
+    asked.clear()
+    normalise(raw, Limits(max_side=1600))
+    assert asked == []  # small enough already
 
 
 def test_the_draft_decoder_changes_little():
