@@ -130,7 +130,9 @@ def begin(folder: Path, *, create: bool) -> None:
             f"{folder} holds tables but no {FILE}: restore it from a backup with `millrace restore`"
         )
     if not create:
-        raise StoreNotFound(f"no store in {folder}: `millrace ingest` makes one, --store names another")
+        raise StoreNotFound(
+            f"no store in {folder}: `millrace ingest` makes one; --config names a configuration with another"
+        )
     if folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir()):
         raise StoreNotFound(f"{folder} is not a store and not empty: name an empty folder")
     try:

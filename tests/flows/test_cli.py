@@ -168,7 +168,10 @@ def test_no_configuration(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "stats", "snapshots", "report", "catalog", "migrate"])
 def test_no_store(name: str, gallery: Any) -> None:
-    assert "store" in complaint(run(name, "-c", gallery.config))
+    said = complaint(run(name, "-c", gallery.config))
+    assert "no store in" in said
+    assert "--config" in said
+    assert "--store" not in said
 
 
 def written(tmp_path: Path, text: str) -> Path:
