@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -127,10 +128,18 @@ def test_packages_are_all_installed() -> None:
 
 
 def tracked() -> list[Path]:
+    if shutil.which("git") is None:
+        pytest.skip("no git")
     ran = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if ran.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in ran.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_without_git_the_look_at_tracked_files_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(pytest.skip.Exception):
+        tracked()
 
 
 def test_no_file_names_a_machine() -> None:

@@ -1,6 +1,6 @@
 """Writers at once, and kill -9 at random moments: nothing lost, nothing doubled, always readable.
 
-MILLRACE_TORTURE sets the number of kills (the full count is 100; `make torture`).
+MILLRACE_TORTURE sets the number of kills (`make torture` asks for 20).
 """
 
 from __future__ import annotations
