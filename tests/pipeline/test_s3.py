@@ -22,7 +22,9 @@ from pipeline import files, records, s3
 from pipeline.errors import BucketError, SourceError
 from pipeline.sources.folder import Folder
 from pipeline.sources.parquet import Parquet
+from pipeline.sources.url_list import UrlList
 from pipeline.sources.webdataset import WebDataset
+from pipeline.web.source import Known
 
 NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
 KEY, SECRET = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
@@ -199,6 +201,16 @@ def test_lists_give_the_same_records(tmp_path: Path, put: Any, name: str):
     [here], [there] = records.files(f"{tmp_path}/{name}"), records.files(f"{put(tmp_path)}/l.*")
     assert there.name == here.name and there.suffix == here.suffix
     assert list(records.read(there)) == list(records.read(here)) and len(list(records.read(here))) == 9
+
+
+def test_a_list_of_urls_gives_the_same_shards(tmp_path: Path, put: Any):
+    for name in "ab":
+        lines = [f"/{name}{n}.png,{name} {n}\n" for n in range(30)]
+        (tmp_path / f"{name}.csv").write_text("url,caption\n" + "".join(lines))
+    web: Any = None  # listing asks nothing of the network but the lists
+    here, there = (UrlList(path=f"{at}/*.csv", shard_rows=16) for at in (tmp_path, put(tmp_path)))
+    listed = list(there.shards(Known(), web))
+    assert listed == list(here.shards(Known(), web)) and [shard.rows for shard in listed] == [16, 16, 16, 12]
 
 
 def test_a_long_file_can_be_read_from_anywhere(put: Any):
