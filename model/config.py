@@ -284,7 +284,9 @@ class ImageTokenizerConfig(Settings):
         default=64, ge=1, description="Pictures per encoding batch; the last one is padded"
     )
     least_psnr: float = Field(default=26.0, description="Gate: held-out reconstruction, dB")
-    least_usage: float = Field(default=0.25, description="Gate: share of codes in use on held-out pictures")
+    least_usage: float = Field(
+        default=0.25, description="Gate: share of possible codes in use on held-out pictures"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ImageTokenizerConfig:

@@ -198,8 +198,9 @@ class ImageTokenizer:
         return out
 
     def quality(self, images: np.ndarray) -> dict[str, float]:
-        """Reconstruction of pictures not fitted on: `psnr` (dB, mean over the pictures), `usage` (share of
-        codes that occur), `perplexity` (codes in effective use)."""
+        """Reconstruction of pictures not fitted on: `psnr` (dB, mean over the pictures), `usage` (codes that
+        occur, as a share of those that could: a few pictures have fewer places than there are codes),
+        `perplexity` (codes in effective use)."""
         codes = self.encode(images)
         errors = (self.decode(codes).astype(np.float32) - images).reshape(len(images), -1)
         psnr = 10 * np.log10(255**2 / np.maximum(np.mean(errors**2, axis=1), 1e-3))
@@ -207,7 +208,7 @@ class ImageTokenizer:
         share = counts[counts > 0] / counts.sum()
         return {
             "psnr": float(psnr.mean()),
-            "usage": float((counts > 0).mean()),
+            "usage": float((counts > 0).sum() / min(self.config.codes, codes.size)),
             "perplexity": float(np.exp(-(share * np.log(share)).sum())),
         }
 

@@ -87,6 +87,12 @@ def test_a_bad_tokenizer_does_not_pass_the_gate() -> None:
         poor.gate(blobs(20, 1))
 
 
+def test_a_few_pictures_are_not_asked_for_more_codes_than_they_have_places(fitted: ImageTokenizer) -> None:
+    one, many = blobs(1, 1), blobs(40, 1)
+    assert fitted.quality(one)["usage"] == len(np.unique(fitted.encode(one))) / 16
+    assert fitted.quality(many)["usage"] == len(np.unique(fitted.encode(many))) / 125
+
+
 def test_other_pictures_are_refused(fitted: ImageTokenizer) -> None:
     with pytest.raises(TokenizerError, match="16x16x3"):
         fitted.encode(np.zeros((1, 32, 32, 3), np.uint8))
