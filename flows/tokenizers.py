@@ -7,7 +7,6 @@ and never again; `millrace fit-tokenizers` refits on demand.
 from __future__ import annotations
 
 import json
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from flows.config import Config, ConfigError
 from flows.progress import bar, say
 from model import image_tokenizer
+from model.checkpoint import write_file
 from model.image_tokenizer import ImageTokenizer
 from pipeline.annotators.image_codes import ImageCodes
 from pipeline.annotators.text_tokens import TextTokens
@@ -24,6 +24,7 @@ from pipeline.step import Annotator
 from pipeline.tokens import text_bpe
 from pipeline.tokens.text_bpe import TextBPE
 from storage import media
+from storage.snapshot import refuse
 from storage.store import Store
 
 CURRENT = "current.json"
@@ -38,13 +39,16 @@ def appliers() -> list[Annotator]:
 
 
 def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any]:
-    """The tokenizers in use, fitted first if there are none (or `refit`)."""
+    """The tokenizers in use, fitted first if there are none (or `refit`).
+
+    Raises:
+        LicenceNotAllowed: they would be fitted on rows that may not enter a snapshot.
+    """
     current = store.folder("tokenizers") / CURRENT
     if refit or not current.exists():
+        check_licences(store, config)
         ids = {"text": fit_text(store, config).id, "image": fit_image(store, config).id}
-        scratch = current.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(ids, indent=1))
-        scratch.replace(current)
+        write_file(current, json.dumps(ids, indent=1).encode())
     ids = json.loads(current.read_text())
     folder = str(store.folder("tokenizers"))
     return {
@@ -69,6 +73,13 @@ TRAINED = """
 """
 
 
+def check_licences(store: Store, config: Config) -> None:
+    """Holds the rows that tokenizers are fitted on against `licences.allow`: a tokenizer learns from them, too."""
+    with store.connect() as db:
+        counts = db.sql(f"SELECT coalesce(licence, ''), count(*) {TRAINED} GROUP BY 1").fetchall()
+    refuse(dict(counts), config.licences.allow)
+
+
 def fit_text(store: Store, config: Config) -> TextBPE:
     """Fits the BPE on training texts and prompts, drawn by the hash of their ids."""
     settings = config.tokens.text
@@ -90,7 +101,7 @@ def fit_text(store: Store, config: Config) -> TextBPE:
 
 
 def fit_image(store: Store, config: Config) -> ImageTokenizer:
-    """Fits the FSQ tokenizer on training pictures and gates it on held-out ones.
+    """Fits the FSQ tokenizer on training pictures and gates it on held-out ones, if there are any.
 
     Raises:
         ConfigError: there is no picture to fit it on.
@@ -105,10 +116,9 @@ def fit_image(store: Store, config: Config) -> ImageTokenizer:
         fitted = image_tokenizer.fit(
             train, settings, lambda step, steps, loss: shown.update(step, f"error {loss:.4f}", total=steps)
         )
+    judged_on = "held-out pictures" if len(held) else "pictures that it was fitted on, since none is held out"
     quality = fitted.gate(held if len(held) else train[:GATE_PICTURES])
-    say(
-        f"image tokenizer: {quality['psnr']:.1f} dB on held-out pictures, {quality['usage']:.0%} of codes in use"
-    )
+    say(f"image tokenizer: {quality['psnr']:.1f} dB, {quality['usage']:.0%} of codes in use, on {judged_on}")
     folder = store.folder("tokenizers") / fitted.id
     fitted.save(folder)
     (folder / "quality.json").write_text(json.dumps(quality, indent=1))

@@ -240,22 +240,26 @@ def choose(con: duckdb.DuckDBPyConnection, sources: Sequence[str] | None, stages
 
 
 def gate(con: duckdb.DuckDBPyConnection, allowed: Sequence[str] | None) -> dict[str, int]:
-    """Counts the licences of the chosen rows, and raises LicenceNotAllowed for those outside the list."""
+    """Counts the licences of the chosen rows; see `refuse`."""
     counts = dict(
         con.sql("SELECT coalesce(licence, ''), count(*) FROM chosen GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     )
-    if allowed is not None:
-        named = set(allowed) - {""}
-        refused = Counter({licence: n for licence, n in counts.items() if licence not in named})
-        if refused:
-            shown = ", ".join(
-                f"{licence or 'no licence'} ({n:,} rows)" for licence, n in refused.most_common(8)
-            )
-            raise LicenceNotAllowed(
-                f"kept rows have licences that licences.allow does not name: {shown}. "
-                "Add them, or drop the rows by a filter"
-            )
+    refuse(counts, allowed)
     return counts
+
+
+def refuse(counts: Mapping[str, int], allowed: Sequence[str] | None) -> None:
+    """Raises LicenceNotAllowed if rows have licences outside the list; "" is no licence, and never allowed."""
+    if allowed is None:
+        return
+    named = set(allowed) - {""}
+    refused = Counter({licence: n for licence, n in counts.items() if licence not in named})
+    if refused:
+        shown = ", ".join(f"{licence or 'no licence'} ({n:,} rows)" for licence, n in refused.most_common(8))
+        raise LicenceNotAllowed(
+            f"kept rows have licences that licences.allow does not name: {shown}. "
+            'Add them, or drop the rows with [[filters]] use = "filters.licence"'
+        )
 
 
 def check(con: duckdb.DuckDBPyConnection, text_tokenizer: str | None, image_tokenizer: str | None) -> None:

@@ -14,7 +14,7 @@ import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pyarrow as pa
 import pytest
@@ -57,6 +57,8 @@ def make(use: str, **settings: Any) -> Step:
 
 
 def _any(annotation: Any) -> Any:
+    if get_origin(annotation) is tuple:
+        return ()
     return "x" if annotation is str or str in get_args(annotation) else annotation()
 
 

@@ -11,12 +11,13 @@ from pipeline.filters.aspect_ratio import AspectRatio
 from pipeline.filters.caption_length import CaptionLength
 from pipeline.filters.caption_spam import CaptionSpam
 from pipeline.filters.contact_details import ContactDetails
+from pipeline.filters.licence import Licence
 from pipeline.filters.size import Size
 from pipeline.step import Filter
 
 
 def kept(step: Filter, **columns: list[Any]) -> list[bool]:
-    types = {"text": pa.string(), "task": pa.string()}
+    types = {"text": pa.string(), "task": pa.string(), "licence": pa.string()}
     rows = pa.table({name: pa.array(values, types.get(name, pa.int32())) for name, values in columns.items()})
     assert set(step.reads) == set(columns)
     verdicts = step.keep(rows).to_pylist()
@@ -29,6 +30,12 @@ def test_size_judges_the_original() -> None:
     assert kept(Size(), **sides) == [True, False, False, True]
     assert kept(Size(width=1, height=1), **sides) == [True] * 4
     assert Size.reason == "too_small"
+
+
+def test_licence_keeps_what_is_allowed_and_nothing_else() -> None:
+    licences = ["CC0-1.0", "CC-BY-NC-4.0", "cc0-1.0", "", None]
+    assert kept(Licence(allow=("CC0-1.0", "MIT")), licence=licences) == [True, False, False, False, False]
+    assert kept(Licence(allow=()), licence=licences) == [False] * 5
 
 
 def test_aspect_ratio_of_either_orientation() -> None:
