@@ -48,6 +48,8 @@ BUSY = frozenset(("maxlag", "ratelimited", "readonly"))
 NO_CAPTIONS = frozenset(("badvalue", "unknown_action", "unknown_wbgetentities"))
 DELETED = "deleted"
 BROKEN = "broken_listing"
+LISTING = "(listing)"
+"""Origin of the row that says so: it does not name the server, which may move."""
 
 
 class MediaWiki(WebSource):
@@ -136,7 +138,7 @@ class _Walk:
                     yield self._source.page_group(page, labels.get(origin, []), doubt)
             yield from self._gone()
         except _Stopped as stopped:
-            yield same_origin(self._source.api, [{"error": BROKEN, "detail": str(stopped)}], None)
+            yield same_origin(LISTING, [{"error": BROKEN, "detail": str(stopped)}], None)
 
     def _batches(self) -> Iterator[tuple[dict[str, Page], str]]:
         """Pages whose every property has come, however many replies that took; and what the wiki warned of."""

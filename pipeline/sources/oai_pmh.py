@@ -35,6 +35,8 @@ MOST_DUE = 1000
 """Records asked for one by one; for more of them the whole list is walked through."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?")
 BROKEN = "broken_listing"
+LISTING, NAMELESS = "(listing)", "(no identifier)"
+"""Origins of rows that are no record: they do not name the server, which may move."""
 
 
 class OaiPmh(WebSource):
@@ -172,7 +174,7 @@ class _Walk:
             yield from self._pages(first)
             yield from self._due()
         except _Stopped as stopped:
-            yield same_origin(self._source.url, [{"error": BROKEN, "detail": str(stopped)}], self._of)
+            yield same_origin(LISTING, [{"error": BROKEN, "detail": str(stopped)}], self._of)
 
     def _pages(self, first: dict[str, str]) -> Iterator[list[Row]]:
         asked, restarts = first, 0
@@ -200,7 +202,7 @@ class _Walk:
     def _due(self) -> Iterator[list[Row]]:
         """Records whose pictures failed in passing: they need not have changed, so they are asked for one by one."""
         for identifier in self._due_origins:
-            if _key(identifier) not in self._seen and identifier != self._source.url:
+            if _key(identifier) not in self._seen and identifier not in (LISTING, NAMELESS):
                 params = {
                     "verb": "GetRecord",
                     "identifier": identifier,
@@ -222,7 +224,7 @@ class _Walk:
                 yield self._source.record_rows(record)
             else:
                 nameless = {"error": "bad_row", "detail": "records without an identifier"}
-                yield same_origin(f"{self._source.url}#", [nameless], self._of)
+                yield same_origin(NAMELESS, [nameless], self._of)
 
     def _ask(self, params: dict[str, str], later: bool = False, fine: tuple[str, ...] = ()) -> Page:
         """One response; what is wrong with the first is an error of the configuration. `fine` errors are answers.

@@ -53,7 +53,7 @@ def _pieces(html: str) -> list[Piece]:
     silent = 0
     for event, element in etree.iterwalk(root, events=("start", "end")) if root is not None else ():
         name = element.tag if isinstance(element.tag, str) else ""
-        mute = name in _SILENT or (name == "span" and "language" in (element.get("class") or "").split())
+        mute = name in _SILENT or _unseen(name, element)
         if event == "start":
             langs.append(langs[-1] or element.get("lang") or None)
             silent += mute
@@ -65,6 +65,13 @@ def _pieces(html: str) -> list[Piece]:
         at = langs[-1]
         pieces.append((at, (edge + text) if not silent else ""))
     return pieces
+
+
+def _unseen(name: str, element: etree._Element) -> bool:
+    """Whether no reader sees it, or it is the "English:" before a text that is marked as English."""
+    if "display:none" in "".join((element.get("style") or "").lower().split()):
+        return True
+    return name == "span" and "language" in (element.get("class") or "").split()
 
 
 def _tidy(text: str) -> str:

@@ -99,7 +99,9 @@ def page_rows(page: Page, labels: Iterable[Text], thumbnail: bool, doubt: str = 
     row: Row = {"document": origin_of(page), **_stated(fields if isinstance(fields, dict) else {})}
     row["page_url"] = web_address(_string(info.get("descriptionurl") or info.get("descriptionshorturl")))
     row |= _picture(page, info, thumbnail, doubt)
-    texts = dict.fromkeys([*labels, *_descriptions(_value(fields, "ImageDescription"))])
+    texts = dict.fromkeys([*labels, *_descriptions(_value(fields, "ImageDescription"))]) or _title(
+        page, fields
+    )
     file = _string(info.get("sha1") or info.get("timestamp"))
     return file, [{**row, "text": text, "lang": lang} for lang, text in list(texts)[:MOST]] or [row]
 
@@ -141,6 +143,13 @@ def _descriptions(value: Any) -> list[Text]:
     else:
         told = by_language(value) if isinstance(value, str) else []
     return [(tag(lang), text) for lang, text in told if text]
+
+
+def _title(page: Page, fields: Any) -> dict[Text, None]:
+    """A work's own title, where it is more than the file's name."""
+    name = _string(page.get("title")).rpartition("File:")[2]
+    told = _descriptions(_value(fields, "ObjectName"))
+    return dict.fromkeys(text for text in told if text[1] not in (name, name.rpartition(".")[0]))
 
 
 def _value(fields: Any, name: str) -> Any:

@@ -71,6 +71,7 @@ def test_html_becomes_text_and_its_languages_are_kept() -> None:
     assert by_language("<p>no language</p>") == [(None, "no language")]
     assert by_language("<p></p>") == []
     assert plain("a <script>bad()</script>b <!-- c --> &lt;d&gt;") == "a b <d>"
+    assert plain('<i>Night</i><div style="display: none;">label QS:Len</div> in Nice') == "Night\nin Nice"
     assert plain("1 < 2 & 3 > 2") == "1 < 2 & 3 > 2"
 
 
