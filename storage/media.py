@@ -228,6 +228,8 @@ def _verdict(error: Exception) -> MediaError:
     text = detail.lower()
     if isinstance(error, MediaError):
         return error
+    if isinstance(error, MemoryError):
+        return MediaError("out_of_memory", "the decoder's limit")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return MediaError("too_many_pixels", str(error)[:200])
     if isinstance(error, EOFError) or any(sign in text for sign in ("truncated", "not enough")):

@@ -156,6 +156,9 @@ class Web:
         found.attempts = so_far.attempts + found.attempts
         if wait:
             self._hosts.pause(host, wait)
+        if wait > LONGEST_WAIT:  # nothing of this host can be had in this run
+            for work in self._hosts.take(host):
+                await work()
         if found.error in PASSING:
             tried.next_due = tried.recorded_at + timedelta(seconds=max(self.settings.retry_later, wait))
         again = len(found.attempts) <= self.settings.retries and wait <= LONGEST_WAIT

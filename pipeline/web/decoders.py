@@ -55,8 +55,6 @@ def decode(raw: bytes, limits: Limits) -> Picture | MediaError:
         return media.normalise(raw, limits)
     except MediaError as error:
         return error
-    except MemoryError:
-        return MediaError("decoder_died", "out of memory")
 
 
 def verdict(over: Future) -> Picture | MediaError:

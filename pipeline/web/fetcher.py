@@ -16,7 +16,6 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import PayloadEncodingError
 from yarl import URL
 
 from pipeline.web import consent
@@ -162,9 +161,8 @@ async def _translated() -> AsyncIterator[asyncio.Event]:
         if isinstance(error, TimeoutError):
             raise
         detail = f"{type(error).__name__}: {redacted(str(error))[:200]}"
-        begun = answered.is_set() or isinstance(
-            error.__cause__, PayloadEncodingError
-        )  # headers came, then this
+        # Headers may have come in the same packet as the broken chunk: then no answer was handed out.
+        begun = answered.is_set() or "chunk" in str(getattr(error.__cause__, "message", ""))
         raise FetchError("incomplete" if begun else "connection", detail) from error
 
 

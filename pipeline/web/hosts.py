@@ -85,6 +85,13 @@ class Hosts:
         )
         self._loop.call_later(LOOK_EVERY_S, self._look)
 
+    def take(self, name: str) -> list[Work]:
+        """Takes what waits for a host out of its queue."""
+        host = self.host(name)
+        taken = list(host.queue)
+        host.queue.clear()
+        return taken
+
     def drop_all(self) -> list[Work]:
         """Takes everything out of the queues and cancels what is under way."""
         left = [work for host in self._hosts.values() for work in host.queue]

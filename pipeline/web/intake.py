@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import collect as collecting
+from pipeline import stage
 from pipeline.collect import Origin
 from pipeline.step import Shard, digest
 from pipeline.web.client import Web
@@ -18,7 +19,7 @@ from pipeline.web.decoders import Decoders
 from pipeline.web.errors import PASSING
 from pipeline.web.harvest import Harvest
 from pipeline.web.settings import FetchSettings
-from pipeline.web.source import Known
+from pipeline.web.source import WITHDRAWN, Known
 from storage import parts, upkeep
 from storage.media import Limits
 from storage.store import Store
@@ -135,3 +136,35 @@ def remember(store: Store, origin: Origin, value: str | None) -> None:
     key = digest(["cursor", origin.name, fingerprint, value, when.isoformat()])
     parts.stage(store, key, {"cursors": pa.Table.from_pylist([row])})
     parts.commit(store, [key])
+
+
+def withdraw(store: Store, sample_ids: Sequence[str], reason: str) -> int:
+    """Takes rows back: each keeps its place and where it came from, loses text and picture, and says why.
+
+    They no longer enter a snapshot; pictures that no row shows any more go with them. Returns how many rows.
+    """
+    ids = pa.table({"sample_id": pa.array(sorted(set(sample_ids)), pa.string())})
+    with store.connect() as db:
+        db.register("doomed", ids)
+        rows = db.sql("SELECT s.* FROM samples s SEMI JOIN doomed USING (sample_id) ORDER BY sample_id")
+        samples = rows.to_arrow_table().drop_columns(["part"])
+    if not samples.num_rows:
+        return 0
+    n = samples.num_rows
+    for name, value in (
+        ("image_id", None),
+        ("prompt", None),
+        ("text", None),
+        ("label", None),
+        ("consent", "refused"),
+    ):
+        at = samples.schema.get_field_index(name)
+        samples = samples.set_column(at, name, pa.array([value] * n, pa.string()))
+    decided = stage.decision_rows(
+        samples["sample_id"], samples["source"], collecting.STAGE, pa.array([reason] * n), None, WITHDRAWN
+    )
+    key = digest([WITHDRAWN, reason, sorted(ids["sample_id"].to_pylist()), datetime.now(UTC).isoformat()])
+    parts.stage(store, key, {"samples": samples, "decisions": decided})
+    parts.commit(store, [key])
+    upkeep.drop_orphans(store)
+    return n

@@ -19,7 +19,7 @@ from pipeline.step import Shard
 if TYPE_CHECKING:
     from pipeline.web.client import Web
 
-NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
+COLUMNS = pa.schema([("origin", pa.string()), ("version", pa.string()), ("position", pa.int32())])
 WITHDRAWN = "withdrawn"
 """The `error` of a row whose origin was deleted where it came from: its text and picture leave the store."""
 
@@ -28,9 +28,9 @@ WITHDRAWN = "withdrawn"
 class Known:
     """What was ingested under a source's name before, and where the source stopped."""
 
-    rows: pa.Table = field(default_factory=NOTHING.slice)
+    rows: pa.Table = field(default_factory=COLUMNS.empty_table)
     """origin, version, position; rows that are due for another try are left out: they count as unseen."""
-    due: pa.Table = field(default_factory=NOTHING.slice)
+    due: pa.Table = field(default_factory=COLUMNS.empty_table)
     """Those rows."""
     tries: Mapping[str, int] = field(default_factory=dict)
     """Origin to tries so far, of what is due again; the engine minds them."""

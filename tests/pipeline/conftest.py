@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +128,19 @@ class Mill:
 @pytest.fixture
 def mill(tmp_path: Path) -> Mill:
     return Mill(tmp_path / "mill")
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of `faults.py` in a process of its own; every name that ends in .test leads to it."""
+    command = [sys.executable, str(Path(__file__).with_name("faults.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        real = socket.getaddrinfo
+
+        def named(host: Any, port: Any, *args: Any, **about: Any) -> Any:
+            return real("127.0.0.1" if str(host).endswith(".test") else host, port, *args, **about)
+
+        monkeypatch.setattr(socket, "getaddrinfo", named)
+        yield int(server.stdout.readline())
+        server.kill()

@@ -1,0 +1,189 @@
+"""Collecting from a web that misbehaves: every URL ends in the ledger, every row as kept or with its reason."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline.collect import Origin
+from pipeline.sources.url_list import UrlList
+from pipeline.web import decoders, intake
+from pipeline.web.decoders import Decoders
+from pipeline.web.settings import FetchSettings
+from storage.media import Limits, MediaError, Picture
+from tests.pipeline import faults as web
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Mill
+
+QUICK = FetchSettings(
+    allow=("127.0.0.0/8",), consent=(), retries=0, deadline=6, max_bytes=1 << 20, decoders=1, retry_later=3600
+)
+
+
+def listed(folder: Path, *urls: str, **options: Any) -> UrlList:
+    path = folder / "list.csv"
+    path.write_text("\n".join(["url,text", *(f"{url},about {n}" for n, url in enumerate(urls))]))
+    return UrlList(path=str(path), **options)
+
+
+def asked(port: int) -> Counter[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/asked") as answer:
+        return Counter(json.load(answer))
+
+
+def test_every_trouble_ends_in_the_ledger_with_its_class(mill: Mill, faults: int, tmp_path: Path):
+    urls = {f"http://h{n}.test:{faults}{path}": want for n, (path, want) in enumerate(web.OUTCOMES.items())}
+    mill.take(listed(tmp_path, *urls), settings=QUICK)
+    ledger = {row["url"]: row for row in mill.store.read("attempts").to_pylist()}
+    assert {url: row["outcome"] for url, row in ledger.items()} == urls
+    passing = {"deadline", "incomplete", "http_500"}
+    assert all((row["next_due"] is not None) == (row["outcome"] in passing) for row in ledger.values())
+    found = {row["origin"]: row["reason"] for row in mill.rows()}
+    for url, want in urls.items():
+        path = url.partition(f":{faults}")[2]
+        assert found[url] == (web.DROPPED[path] if want == "ok" else want), path
+    assert mill.rows("SELECT came_in, kept, adds_up FROM funnel_check") == [
+        {"came_in": len(urls), "kept": 1, "adds_up": True}
+    ]
+
+
+def test_a_pause_that_a_host_asks_for_is_kept_for_the_whole_host(mill: Mill, faults: int, tmp_path: Path):
+    base = f"http://one.test:{faults}"
+    urls = [
+        f"{base}/later",
+        *(f"{base}/ok/{n}.png" for n in range(6)),
+        f"http://other.test:{faults}/ok/9.png",
+    ]
+    mill.take(listed(tmp_path, *urls), settings=QUICK.model_copy(update={"per_host": 1}))
+    found = {row["origin"]: row["reason"] for row in mill.rows()}
+    assert [found[url] for url in urls] == ["http_429", *["postponed"] * 6, None]
+    assert asked(faults)["/ok/0.png"] == 0
+    due = [row["next_due"] for row in mill.store.read("attempts").to_pylist() if row["next_due"]]
+    assert len(due) == 7
+    assert all(when > datetime.now(UTC) + timedelta(minutes=100) for when in due)
+
+
+def test_what_failed_in_passing_is_tried_again_when_it_is_due(mill: Mill, faults: int, tmp_path: Path):
+    base = f"http://one.test:{faults}"
+    source = listed(tmp_path, f"{base}/once/1", f"{base}/ok/1.png", f"{base}/gone")
+    patient = QUICK.model_copy(update={"retry_later": 3600})
+    mill.take(source, settings=patient)
+    assert mill.take(source, settings=patient) == 0  # not due yet
+    later = QUICK.model_copy(update={"retry_later": 0})
+    other = listed(tmp_path, f"{base}/once/2", f"{base}/ok/1.png", f"{base}/gone")
+    mill.take(other, "other", settings=later)
+    assert mill.take(other, "other", settings=later) == 1
+    counts = asked(faults)
+    assert (counts["/once/1"], counts["/once/2"]) == (1, 2)
+    assert (counts["/ok/1.png"], counts["/gone"]) == (2, 2)  # once for each source, and never again
+    found = {(row["source"], row["origin"].rpartition("/")[2]): row["reason"] for row in mill.rows()}
+    assert found["web", "1"] == "http_503" and found["other", "2"] is None
+    tries = mill.rows("SELECT attempt, outcome FROM attempts WHERE url LIKE '%once/2' ORDER BY attempt")
+    assert [(row["attempt"], row["outcome"]) for row in tries] == [(1, "http_503"), (2, "ok")]
+    assert mill.rows("SELECT bool_and(adds_up) AS ok FROM funnel_check") == [{"ok": True}]
+
+
+def test_a_run_ends_at_its_deadline_and_the_next_one_goes_on(mill: Mill, faults: int, tmp_path: Path):
+    slow = [f"http://s{n}.test:{faults}/slow/{n}" for n in range(40)]
+    fast = [f"http://f.test:{faults}/ok/{n}.png" for n in range(20)]
+    source = listed(tmp_path, *slow, *fast, shard_rows=10)
+    settings = QUICK.model_copy(
+        update={"deadline": 60, "run_deadline": 4.0, "concurrency": 4, "patience": 0.1}
+    )
+    mill.take(source, settings=settings)
+    found = Counter(row["reason"] for row in mill.rows())
+    assert set(found) <= {None, "run_deadline"} and found["run_deadline"] >= 10
+    assert mill.rows("SELECT bool_and(adds_up) AS ok FROM funnel_check") == [{"ok": True}]
+    mill.take(source, settings=QUICK.model_copy(update={"deadline": 2}))
+    found = Counter(row["reason"] for row in mill.rows())
+    assert found == {None: 20, "deadline": 40}
+
+
+def test_answers_that_say_no_are_refused_with_their_words(mill: Mill, faults: int, tmp_path: Path):
+    base = f"http://one.test:{faults}"
+    settings = QUICK.model_copy(update={"consent": FetchSettings().consent})
+    urls = [f"{base}/noai", f"{base}/other-bot", f"{base}/reserved", f"{base}/ok/5.png"]
+    urls += [f"http://strict.test:{faults}{path}" for path in ("/ok/6.png", "/private/7.png")]
+    urls += [f"http://closed.test:{faults}/ok/8.png", f"http://down.test:{faults}/ok/9.png"]
+    urls += [f"http://tdm.test:{faults}/ok/{n}.png" for n in (1, 2)]
+    mill.take(listed(tmp_path, *urls), settings=settings)
+    found = {row["origin"]: row for row in mill.rows()}
+    refused = "consent_refused"
+    assert [found[url]["reason"] for url in urls] == [
+        refused, None, refused, None, None, refused, refused, "robots_unreachable", refused, None,
+    ]  # fmt: skip
+    assert found[urls[3]]["consent"] == "allowed" and found[urls[0]]["consent"] == "refused"
+    assert json.loads(found[urls[3]]["http"])["etag"] == '"v1"'
+    evidence = {
+        row["url"]: (row["basis"], row["evidence"]) for row in mill.store.read("consents").to_pylist()
+    }
+    assert evidence[urls[0]] == ("x-robots-tag", "noai, noimageai")
+    assert evidence[urls[2]][0] == "tdmrep"
+    assert evidence[urls[5]][0] == "robots" and evidence[urls[5]][1].startswith("sha256 ")
+    assert evidence[urls[8]] == ("tdmrep", "tdm-reservation: 1 https://example.org/p")
+    counts = asked(faults)
+    assert counts["/private/7.png"] == counts["/ok/8.png"] == counts["/ok/9.png"] == counts["/ok/1.png"] == 0
+    assert counts["/robots.txt"] == 5  # once a host, and a host that fails is not asked again in this run
+
+
+def test_a_decoder_that_dies_takes_its_picture_and_not_the_run(monkeypatch: pytest.MonkeyPatch):
+    verdicts: list[Picture | MediaError] = []
+    with Decoders(Limits(min_side=1), 1, 1 << 30) as pool:
+        pool.submit(web.picture(1), verdicts.append)
+        pool._pool.schedule(decoders_exit).add_done_callback(
+            lambda over: verdicts.append(decoders.verdict(over))
+        )
+        pool.submit(web.picture(2), verdicts.append)
+    assert [getattr(one, "reason", "ok") for one in verdicts] == ["ok", "decoder_died", "ok"]
+
+
+def decoders_exit() -> None:
+    import os
+
+    os._exit(11)
+
+
+def test_a_decoder_has_no_more_memory_than_it_may():
+    verdicts: list[Picture | MediaError] = []
+    with Decoders(Limits(max_pixels=80_000_000, max_side=9000), 1, 700 << 20) as pool:
+        pool.submit(web.picture(1, side=8_900), verdicts.append)  # 238 MB in RGB, and again to encode
+        pool.submit(web.picture(2), verdicts.append)
+    assert [getattr(one, "reason", "ok") for one in verdicts] == ["out_of_memory", "ok"]
+
+
+def test_a_withdrawn_row_keeps_its_place_and_loses_its_content(mill: Mill, faults: int, tmp_path: Path):
+    base = f"http://one.test:{faults}"
+    mill.take(listed(tmp_path, f"{base}/ok/1.png", f"{base}/ok/2.png"), settings=QUICK)
+    before = {row["origin"]: row for row in mill.rows()}
+    ids = [before[f"{base}/ok/1.png"]["sample_id"]]
+    assert intake.withdraw(mill.store, ids, "consent_withdrawn") == 1
+    one, two = mill.rows()
+    assert (one["text"], one["image_id"], one["reason"], one["consent"]) == (
+        None,
+        None,
+        "consent_withdrawn",
+        "refused",
+    )
+    assert two["image_id"] == before[two["origin"]]["image_id"]
+    assert mill.store.read("images")["image_id"].to_pylist() == [two["image_id"]]
+    assert mill.rows("SELECT came_in, kept, dropped, adds_up FROM funnel_check") == [
+        {"came_in": 2, "kept": 1, "dropped": 1, "adds_up": True}
+    ]
+    assert mill.take(listed(tmp_path, f"{base}/ok/1.png", f"{base}/ok/2.png"), settings=QUICK) == 0
+
+
+def test_where_a_source_stopped_is_kept_until_its_settings_change(mill: Mill, tmp_path: Path):
+    one, other = listed(tmp_path, "http://a.test/"), listed(tmp_path, "http://a.test/", lang="fr")
+    assert intake.cursor(mill.store, Origin("s", one)) is None
+    intake.remember(mill.store, Origin("s", one), "2026-01-01")
+    intake.remember(mill.store, Origin("s", one), "2026-02-01")
+    assert intake.cursor(mill.store, Origin("s", one)) == "2026-02-01"
+    assert intake.cursor(mill.store, Origin("other", one)) is None
+    assert intake.cursor(mill.store, Origin("s", other)) is None
