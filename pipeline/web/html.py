@@ -26,13 +26,24 @@ MAX_TAGS = 300_000
 MAX_PICTURES = 2000
 SEGMENT = 16_000
 """Characters of one text segment, about: a longer text is split between paragraphs."""
-TAG_BYTES = 4096
-"""Of a tag without its quoted values. The parser compares each attribute of a tag with all others: a tag of
-100,000 attributes takes it 14 seconds."""
+MOST_ATTRIBUTES = 1000
+"""Of one tag; one with more is left out. The parser compares each attribute of a tag with all others: 100,000 take it
+14 seconds."""
 LEAST = 200
 """A page of so many characters should not come out nearly empty."""
-_TAG = re.compile(r"""<[a-zA-Z](?:[^>"']++|"[^"]*+"|'[^']*+')*+>?""")
-_QUOTED = re.compile(r""""[^"]*+"|'[^']*+'""")
+_ATTRIBUTE = (
+    r"""(?:[\s/]++|(?:=[^\s/>=]*+|[^\s/>=]++)(?:\s*+=\s*+(?:"[^"]*+"?|'[^']*+'?|[^\s>"'][^\s>]*+)?+)?+)"""
+)
+"""An attribute, or the space between two, as the standard's tokenizer takes them."""
+_ATTRIBUTES = re.compile(_ATTRIBUTE)
+_TAG = re.compile(
+    r"<!--(?:-?>|[\s\S]*?(?:--!?>|\Z))"
+    rf"|<(?P<raw>script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\s/>])(?P<of_raw>{_ATTRIBUTE}*+)>?"
+    r"[\s\S]*?(?:</(?P=raw)(?=[\s/>])|\Z)"
+    rf"|</?[a-z][^\s/>]*+(?P<of_tag>{_ATTRIBUTE}*+)>?",
+    re.IGNORECASE,
+)
+"""A comment, an element whose content is no markup, a tag."""
 _WBR = re.compile(r"</?wbr\b[^<>]{0,100}>", re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
@@ -104,10 +115,11 @@ def _parse(text: str) -> tuple[etree._Element | None, str | None]:
 
 def _bearable(tag: re.Match[str]) -> str:
     """The tag, or nothing in place of one with thousands of attributes."""
-    if tag.end() - tag.start() <= TAG_BYTES:
+    attributes = tag["of_tag"] or tag["of_raw"] or ""
+    if len(attributes) <= 2 * MOST_ATTRIBUTES:
         return tag[0]
-    bare = _QUOTED.sub('""', tag[0])
-    return tag[0] if len(bare) <= TAG_BYTES else ""
+    count = sum(1 for _ in _ATTRIBUTES.finditer(attributes))
+    return tag[0] if count <= 2 * MOST_ATTRIBUTES else ""  # each with the space before it
 
 
 def _segments(blocks: list[Block]) -> list[Segment]:

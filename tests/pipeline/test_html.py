@@ -246,6 +246,17 @@ HOSTILE = {
     "deep blocks": (b"<div>" * 200_000 + b"deep", "nested too deeply"),
     "deep words": (b"<p>" + b"<span>" * 200_000, "nested too deeply"),
     "attributes": (b"<p>x</p><div " + b" ".join(b"a%d=1" % n for n in range(50_000)) + b"><p>y</p>", None),
+    "quotes in names": (
+        b"<p>x</p><div o' " + b" ".join(b"a%d=1" % n for n in range(50_000)) + b"><p>y</p>",
+        None,
+    ),
+    "a hidden tag": (b'<div x"=" >" ' + b" ".join(b"a%d=1" % n for n in range(50_000)) + b"><p>y</p>", None),
+    "after a script": (
+        b"<script>'<a b='</script><div " + b" ".join(b"a%d" % n for n in range(50_000)) + b">y",
+        None,
+    ),
+    "an end tag": (b"<p>x</p " + b" ".join(b"a%d" % n for n in range(50_000)) + b">y", None),
+    "open comments": (b"<!--" * 300_000, "empty"),
     "quoted": (b"<p>x</p><div " + b" ".join(b"a%d='>'" % n for n in range(50_000)) + b"><p>y</p>", None),
     "long": (b"<p>" + b"word " * 2_000_000, "too many bytes"),
     "wide": (b"<p>x</p>" * 1_000_000, "too many tags"),
@@ -253,7 +264,7 @@ HOSTILE = {
     "open tags": (b"<a " * 100_000, "empty"),
     "open quotes": (b"<p a='" * 100_000, "empty"),
     "candidates": (b"<img srcset='" + b"a 1w," * 100_000 + b"'>", None),
-    "metas": (b"<meta" * 100_000, "empty"),
+    "metas": (b"<meta" * 100_000, None),
     "noscripts": (b"<p>" + b"<img src=a><noscript><img src=b></noscript>" * 20_000, "too many pictures"),
     "links": (b"<a href=x>y</a>" * 100_000, None),
 }
@@ -264,7 +275,7 @@ def test_hostile_pages_take_little_time(name: str) -> None:
     raw, cut = HOSTILE[name]
     began = time.process_time()
     page = read_page(raw, URL)
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 5
     assert page.cut == cut
     assert len(page.pictures) <= html.MAX_PICTURES
 
