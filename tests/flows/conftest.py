@@ -29,6 +29,9 @@ CONFIG = """\
 path = "store"
 [run]
 runner = "threads"
+[fetch]
+allow = ["127.0.0.0/8"]  # where its pictures are served
+per_host = 8
 
 [[sources]]
 use = "sources.folder"
