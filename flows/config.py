@@ -17,11 +17,15 @@ from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, lo
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
 from storage.media import Limits
+from storage.store import MEMORY_LIMIT, Store
 from storage.tables import TABLES
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names the setting and what it allows."""
+
+
+STEPS = ("annotators", "filters", "gathers")
 
 
 class Settings(BaseModel):
@@ -91,7 +95,11 @@ class RunConfig(Settings):
 
     runner: Literal["threads", "processes"] = "threads"
     workers: int = Field(2, ge=1, le=256, description="Tasks at once.")
-    memory_limit: str = Field("2GB", description="DuckDB's share of memory; it spills beyond.")
+    memory_limit: str = Field(
+        MEMORY_LIMIT,
+        pattern=r"^\d+(\.\d+)?\s*([KMGT]i?B|%)$",
+        description='Memory of each DuckDB, e.g. "2GB" or "25%"; it spills to the store\'s folder beyond.',
+    )
 
 
 class Config(Settings):
@@ -110,6 +118,10 @@ class Config(Settings):
     tokens: TokensConfig = TokensConfig()
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    def open_store(self, *, create: bool = False) -> Store:
+        """The store that this names, its DuckDB within `run.memory_limit`."""
+        return Store.open(self.store.path, create=create, memory_limit=self.run.memory_limit)
 
     @cached_property
     def source_steps(self) -> dict[str, Source | WebSource]:
@@ -150,6 +162,8 @@ def explain(error: ValidationError, cls: type[BaseModel], place: str = "") -> st
         if item["type"] == "extra_forbidden":
             allowed = ", ".join(_fields_at(cls, item["loc"][:-1])) or "none"
             lines.append(f"{_in(place)}unknown setting `{where}`; allowed here: {allowed}")
+        elif item["type"] == "tuple_type" and not place and where in ("sources", *STEPS):
+            lines.append(f"`{where}`: one table for each, under [[{where}]]")
         else:
             lines.append(f"{_in(place)}`{where}`: {item['msg']}")
     return "\n".join(lines)
@@ -216,15 +230,20 @@ def parse(raw: dict[str, Any], origin: str = "configuration") -> Config:
 def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     """Makes the store's and the sources' relative paths absolute; sample ids never hold them."""
     raw = dict(raw)
-    if "store" in raw or base:
-        store = dict(raw.get("store", {}))
-        store["path"] = _absolute(store.get("path", "store"), base)
-        raw["store"] = store
-    raw["sources"] = [
-        {k: _absolute(v, base) if k in ("path", "root") and isinstance(v, str) else v for k, v in s.items()}
-        for s in raw.get("sources", [])
-    ]
+    raw["store"] = _anchored(raw.get("store", {}), base, {"path": "store"})
+    if isinstance(sources := raw.get("sources"), list):
+        raw["sources"] = [_anchored(source, base) for source in sources]
     return raw
+
+
+def _anchored(settings: Any, base: Path, defaults: dict[str, str] | None = None) -> Any:
+    """The settings with absolute paths; what is no table, or no path, is left for the model to refuse."""
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        key: _absolute(value, base) if key in ("path", "root") and isinstance(value, str) else value
+        for key, value in {**(defaults or {}), **settings}.items()
+    }
 
 
 def _absolute(path: str, base: Path) -> str:

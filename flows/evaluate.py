@@ -152,7 +152,7 @@ def pictures(db: duckdb.DuckDBPyConnection, ids: list[str], size: int) -> dict[s
 
 def run(config: Config, checkpoint: str) -> dict[str, Any]:
     """Scores a checkpoint; rows go to `evaluations` and `answers`, drawn pictures to the reports folder."""
-    store = Store.open(config.store.path, create=False)
+    store = config.open_store()
     loaded = load(store, checkpoint)
     snapshot = Snapshot.open(store, loaded.snapshot)
     rows, parse = held_out(snapshot, config), parser(config)

@@ -38,9 +38,11 @@ COMMIT_PARTS = 8
 
 
 @task(name="work", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
-def work(function: Callable[[Store, Job], str], store: str, jobs: list[Job], label: str) -> list[str]:
+def work(
+    function: Callable[[Store, Job], str], store: str, memory_limit: str, jobs: list[Job], label: str
+) -> list[str]:
     """Makes some parts of a stage; carries names and keys, never tables or pictures."""
-    opened = Store.open(store)
+    opened = Store.open(store, memory_limit=memory_limit)
     return [function(opened, job) for job in jobs]
 
 
@@ -68,6 +70,7 @@ def mill(site: Site, label: str, jobs: Sequence[Job], function: Callable[..., st
                 {
                     "function": function,
                     "store": str(store.path),
+                    "memory_limit": store.memory_limit,
                     "jobs": chunk,
                     "label": f"{label} {i + 1}/{len(chunks)}",
                 },
@@ -166,7 +169,7 @@ def told(label: str, question: Callable[[], int]) -> int:
 
 def run(config: Config) -> Ingested:
     """The whole ingest, inside a flow run."""
-    store = Store.open(config.store.path)
+    store = config.open_store(create=True)
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
     with task_runner(config.run) as runner:
@@ -206,7 +209,7 @@ def ingest(config: str = "millrace.toml") -> dict[str, Any]:
     """
     settings = read(Path(config))
     done = run(settings)
-    store = Store.open(settings.store.path)
+    store = settings.open_store()
     with store.connect() as db:
         rows = db.sql("SELECT * FROM funnel").to_arrow_table().to_pylist()
     create_table_artifact(key="funnel", table=rows, description=f"Snapshot {done.snapshot}")

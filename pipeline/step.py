@@ -177,15 +177,16 @@ def load(use: str, kind: type[Step] | tuple[type[Step], ...]) -> type[Step]:
     """The one Step in `pipeline.<use>`, or in a module of the user's own if `use` names it in full.
 
     Raises:
-        StepError: no such module, or not exactly one step of that kind in it.
+        StepError: no such module, one that cannot be imported, or not exactly one step of that kind in it.
     """
-    for path in (f"pipeline.{use}", use):
+    for path in (f"pipeline.{use}", use) if all(map(str.isidentifier, use.split("."))) else ():
         try:
             module = importlib.import_module(path)
             break
-        except ModuleNotFoundError as error:
-            if error.name is None or not path.startswith(error.name):
-                raise
+        except (ImportError, SyntaxError, TypeError, ValueError) as error:  # the user's own module, perhaps
+            absent = error.name if isinstance(error, ModuleNotFoundError) else None
+            if absent is None or not f"{path}.".startswith(f"{absent}."):
+                raise StepError(f'use = "{use}": {path} cannot be imported: {error}') from error
     else:
         raise StepError(f'use = "{use}": no such module, neither pipeline.{use} nor {use}')
     steps = [

@@ -90,7 +90,7 @@ class Snapshot:
             store=store,
         )
 
-    def connect(self, *, memory_limit: str = "2GB", threads: int = 2) -> duckdb.DuckDBPyConnection:
+    def connect(self, *, memory_limit: str = "", threads: int = 2) -> duckdb.DuckDBPyConnection:
         """DuckDB over the pinned versions; its `members` holds this snapshot's rows only."""
         con = self.store.connect(self.versions, memory_limit=memory_limit, threads=threads)
         con.execute("ALTER VIEW members RENAME TO all_members")

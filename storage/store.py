@@ -33,14 +33,18 @@ from storage.tables import TABLES, Table
 FOLDERS = ("checkpoints", "tokenizers", "staging", "reports")
 CACHED_LISTS = 256
 
+MEMORY_LIMIT = "2GB"
+"""What a DuckDB over the store may take before it spills."""
+
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
 
 class Store:
     """A folder of tables. Threads and processes may share it: commits take a lock for each table."""
 
-    def __init__(self, path: Path, meta: Meta) -> None:
+    def __init__(self, path: Path, meta: Meta, memory_limit: str = MEMORY_LIMIT) -> None:
         self.path = path
+        self.memory_limit = memory_limit
         self._meta = meta
         self._guard = threading.RLock()
         self._logs: dict[str, Log] = {}
@@ -48,7 +52,7 @@ class Store:
         self._handles: dict[str, DeltaTable] = {}
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = True) -> Store:
+    def open(cls, path: str | Path, *, create: bool = True, memory_limit: str = MEMORY_LIMIT) -> Store:
         """Opens the store in a folder, and makes an empty one there when `create`.
 
         Raises:
@@ -62,7 +66,7 @@ class Store:
         folder = Path(path).expanduser().absolute()
         if "%" in str(folder):  # delta-rs takes %20 in a path for a space
             raise StoreNotFound(f"{folder} has a percent sign in its path: name a folder without one")
-        return cls(folder, Meta.open(folder, create=create))
+        return cls(folder, Meta.open(folder, create=create), memory_limit)
 
     # Folders, locks, declared tables
 
@@ -317,23 +321,24 @@ class Store:
         return views.rows(self.table(table), files, self._meta.evolved(table))
 
     @contextmanager
-    def cursor(self, *, memory_limit: str = "2GB", threads: int = 2) -> Iterator[duckdb.DuckDBPyConnection]:
+    def cursor(self, *, threads: int = 2) -> Iterator[duckdb.DuckDBPyConnection]:
         """An empty in-memory DuckDB that spills inside the store and is closed at the end."""
-        con = views.connection(self.path / ".tmp", memory_limit, threads)
+        con = views.connection(self.path / ".tmp", self.memory_limit, threads)
         try:
             yield con
         finally:
             con.close()
 
     def connect(
-        self, versions: Mapping[str, int] | None = None, *, memory_limit: str = "2GB", threads: int = 2
+        self, versions: Mapping[str, int] | None = None, *, memory_limit: str = "", threads: int = 2
     ) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with a view for each table at pinned versions (the newest if none are given).
+        `memory_limit`: the store's own if empty.
 
         With `signals`, `verdicts`, `funnel`, `funnel_check` and the lineage. Writers do not disturb it.
         """
         pinned = self.versions() if versions is None else versions
-        con = views.connection(self.path / ".tmp", memory_limit, threads)
+        con = views.connection(self.path / ".tmp", memory_limit or self.memory_limit, threads)
         with translated("store"):
             for statement in self.view_statements(pinned):
                 con.execute(statement)

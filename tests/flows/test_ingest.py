@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dashboards.truth import score
 from storage.snapshot import content_hash
 
 SOURCES = ("folder", "tars", "urls", "heldout")
@@ -88,11 +89,38 @@ def test_held_out_rows_and_their_copies_are_never_trained_on(milled: Any) -> Non
     assert shared == [(0,)]
 
 
+def test_planted_copies_and_leaks_are_found_and_little_else(milled: Any) -> None:
+    found = {line["kind"]: line for line in score(milled.store(), milled.path / "data/truth.parquet")}
+    for kind in ("exact_copy", "reencoded_copy"):
+        assert found[kind]["planted"] > 0
+        assert found[kind]["recall"] >= 0.99, found[kind]
+        assert found[kind]["precision"] >= 0.99, found[kind]
+    for kind in ("leaked_exact", "leaked_reencoded"):
+        assert found[kind]["planted"] > 0
+        assert found[kind]["recall"] == 1, found[kind]
+
+
 def test_a_second_ingest_writes_nothing(mill: Any) -> None:
     before = mill.store().versions()
     done = mill.ingest()
     assert done["parts_made"] == 0
     assert mill.store().versions() == before
+
+
+def test_every_duckdb_of_an_ingest_keeps_to_the_configurations_memory(
+    mill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from storage import store, views
+
+    limits, connection = set(), views.connection
+    monkeypatch.setattr(
+        store.views, "connection", lambda path, limit, n: limits.add(limit) or connection(path, limit, n)
+    )
+    mill.change('runner = "threads"', 'runner = "threads"\nmemory_limit = "1500MB"')
+    (mill.path / "data/folder/zzz.png").write_bytes(noise(5))
+    caption(mill, "zzz.png", "grey noise on a grey background")
+    assert mill.ingest()["parts_made"] > 0
+    assert limits == {"1500MB"}
 
 
 def test_one_more_picture_costs_one_more_part_and_touches_no_other(mill: Any) -> None:
