@@ -6,17 +6,15 @@ Prefect and torch are imported by the commands that need them, so that `millrace
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from flows import server
-from flows.printing import print_rows, show
+from flows.mistakes import F, guarded
+from flows.printing import print_rows, show, tell
 
 app = typer.Typer(
     help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
@@ -24,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-F = TypeVar("F", bound=Callable[..., Any])
-
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The TOML file that says what to do.", envvar="MILLRACE_CONFIG")
 ]
@@ -33,62 +29,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 DEFAULT_CONFIG = Path("millrace.toml")
 
 
-def user_errors() -> tuple[type[BaseException], ...]:
-    """What a user can cause: shown in a line or two, without a traceback."""
-    from pipeline.step import StepError
-    from storage.errors import StoreError
-
-    found: list[type[BaseException]] = [StepError, StoreError]
-    if "flows.config" in sys.modules:
-        found.append(sys.modules["flows.config"].ConfigError)
-    for name, errors in USER_ERRORS.items():
-        if name in sys.modules:
-            found += [
-                getattr(sys.modules[name], error) for error in errors if hasattr(sys.modules[name], error)
-            ]
-    return tuple(found)
-
-
-USER_ERRORS = {
-    "flows.server": ["ServerError"],
-    "flows.demo": ["DemoError"],
-    "pipeline.records": ["SourceError"],
-    "pipeline.collect": ["SourceIdentityError"],
-    "model.config": ["ConfigError"],
-    "model.corpus": ["CorpusError"],
-    "model.batches": ["BatchError"],
-    "model.train": ["TrainError"],
-    "model.image_tokenizer": ["GateFailed", "TokenizerError"],
-    "model.checkpoint": ["CheckpointError"],
-    "duckdb": ["Error"],
-}
-
-
 def command(function: F) -> F:
     """Registers a command whose user errors end in a message and exit status 1."""
-
-    @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except (KeyboardInterrupt, BrokenPipeError):
-            raise typer.Exit(130) from None
-        except Exception as error:
-            if not isinstance(error, user_errors()) or os.environ.get("MILLRACE_TRACEBACK"):
-                raise
-            Console(stderr=True).print(
-                f"[bold red]error:[/] {_escape(error)}", highlight=False, soft_wrap=True
-            )
-            raise typer.Exit(1) from None
-
-    app.command()(guarded)
-    return guarded  # type: ignore[return-value]
-
-
-def _escape(error: BaseException) -> str:
-    from rich.markup import escape
-
-    return escape(str(error).strip())
+    made = guarded(function)
+    app.command()(made)
+    return made
 
 
 def quiet_prefect(home: Path) -> None:
@@ -109,11 +54,10 @@ def quiet_prefect(home: Path) -> None:
 def checked(config: Path, *, store: bool = False) -> None:
     """Finds mistakes in the configuration before Prefect starts, which takes a while."""
     from flows.config import read
-    from storage.store import Store
 
     settings = read(config)
     if store:
-        Store.open(settings.store.path, create=False)
+        settings.open_store()
     quiet_prefect(Path())
 
 
@@ -122,7 +66,9 @@ def demo(
     full: Annotated[
         bool, typer.Option("--full", help="Twice the pictures and training: three quarters of an hour.")
     ] = False,
-    path: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo"),
+    path: Annotated[
+        Path | None, typer.Option(help="Folder to work in; demo, or demo-full with --full.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=200, help="Pictures to make.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Seconds of training.")] = None,
     as_json: JsonOption = False,
@@ -134,9 +80,10 @@ def demo(
     quiet_prefect(Path())
     from flows import demo as demonstration
 
-    show_if = demonstration.run(path, full=full, size=size, seconds=seconds)
+    folder = path or Path("demo-full" if full else "demo")
+    done = demonstration.run(folder, full=full, size=size, seconds=seconds)
     if as_json:
-        show(show_if, True)
+        show(done, True)
 
 
 @command
@@ -160,10 +107,9 @@ def fit_tokenizers(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = 
     """
     from flows import tokenizers
     from flows.config import read
-    from storage.store import Store
 
     settings = read(config)
-    fitted = tokenizers.ready(Store.open(settings.store.path, create=False), settings, refit=True)
+    fitted = tokenizers.ready(settings.open_store(), settings, refit=True)
     show({name: tokenizer.id for name, tokenizer in fitted.items()}, as_json)
 
 
@@ -278,31 +224,34 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
 
 @command
-def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def report(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Writes the report of the store as one HTML file.
 
     Example: millrace report
     """
     from flows import store_admin
 
-    print(store_admin.report(config))
+    path = store_admin.report(config)
+    tell(str(path), {"report": path}, as_json)
 
 
 @command
-def catalog(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def catalog(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Writes catalog.duckdb anew, for the duckdb command line, pandas or a BI tool.
 
     Example: millrace catalog
     """
     from flows import store_admin
 
-    print(store_admin.catalog(config))
+    path = store_admin.catalog(config)
+    tell(str(path), {"catalog": path}, as_json)
 
 
 @command
 def backup(
     target: Annotated[Path, typer.Argument(help="An empty or new folder.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Copies the store, consistently, while flows may write.
 
@@ -310,13 +259,15 @@ def backup(
     """
     from flows import store_admin
 
-    print(store_admin.backup(config, target))
+    path = store_admin.backup(config, target)
+    tell(f"backed up to {path}", {"backup": path}, as_json)
 
 
 @command
 def restore(
     source: Annotated[Path, typer.Argument(help="What `millrace backup` wrote.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Puts a backup back into the configuration's (empty) store.
 
@@ -324,40 +275,48 @@ def restore(
     """
     from flows import store_admin
 
-    print(store_admin.restore(config, source))
+    path = store_admin.restore(config, source)
+    tell(f"restored into {path}", {"store": path}, as_json)
 
 
 @command
-def migrate(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def migrate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Brings a store of an older schema version up to this one.
 
     Example: millrace migrate
     """
     from flows import store_admin
 
-    print(store_admin.migrate(config))
+    version = store_admin.migrate(config)
+    tell(f"store is at schema version {version}", {"schema_version": version}, as_json)
 
 
 @command
 def init(
     pictures: Annotated[Path, typer.Argument(help="A folder of pictures.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="File to write.")] = DEFAULT_CONFIG,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="File to write.", envvar="MILLRACE_CONFIG")
+    ] = DEFAULT_CONFIG,
     licence: Annotated[str, typer.Option(help="SPDX id of the pictures' licence.")] = "",
     lang: Annotated[str, typer.Option(help="Language of the captions.")] = "en",
+    as_json: JsonOption = False,
 ) -> None:
-    """Writes a first millrace.toml for a folder of pictures.
+    """Writes a first configuration for a folder of pictures.
 
-    Example: millrace init ~/Pictures/birds --licence CC-BY-4.0
+    Example: millrace init ~/Pictures/birds --config birds.toml --licence CC-BY-4.0
     """
     from flows import store_admin
 
-    print(store_admin.init(pictures, config, licence, lang))
+    store_admin.init(pictures, config, licence, lang)
+    tell(f"wrote {config}; next: millrace ingest --config {config}", {"config": config}, as_json)
 
 
 @command
 def up(
     config: ConfigOption = DEFAULT_CONFIG,
-    port: Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")] = 4200,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the Prefect server on 127.0.0.1.")
+    ] = 4200,
 ) -> None:
     """Starts the Prefect server and serves every deployment until Ctrl-C.
 

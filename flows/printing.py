@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +14,27 @@ from rich.table import Table as Grid
 def show(value: Any, as_json: bool) -> None:
     """Prints a dictionary or rows: JSON for scripts, a table for people."""
     if as_json:
-        print(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+        print(json.dumps(plain(value), indent=1, default=str, ensure_ascii=False, allow_nan=False))
         return
     rows = value if isinstance(value, list) else [{"": k, " ": v} for k, v in value.items()]
     print_rows(rows)
+
+
+def tell(sentence: str, value: Any, as_json: bool) -> None:
+    """Prints what was done: a sentence for people, one JSON document for scripts."""
+    if as_json:
+        show(value, True)
+    else:
+        print(sentence)
+
+
+def plain(value: Any) -> Any:
+    """The value with null for what JSON has no number for: infinity, and not a number."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:

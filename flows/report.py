@@ -9,8 +9,8 @@ from prefect.artifacts import create_link_artifact
 
 from dashboards import report as page
 from flows.config import read
+from flows.store_admin import planted_truth
 from storage import catalog
-from storage.store import Store
 
 
 @flow(name="report")
@@ -21,9 +21,8 @@ def report(config: str = "millrace.toml") -> str:
         config: The TOML file that says what to do.
     """
     settings = read(config)
-    store = Store.open(settings.store.path, create=False)
+    store = settings.open_store()
     catalog.rebuild(store)
-    truth = Path(config).parent / "data" / "truth.parquet"  # the demo's planted truth, if this is the demo
-    path = page.write(store, store.folder("reports") / "report.html", truth=truth if truth.exists() else None)
+    path = page.write(store, store.folder("reports") / "report.html", truth=planted_truth(Path(config)))
     create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
     return str(path)

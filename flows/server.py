@@ -31,10 +31,11 @@ def api() -> Iterator[str]:
     """URL of a Prefect API: PREFECT_API_URL if set, else of a server started here and stopped at the end.
 
     Raises:
-        ServerError: it did not answer in time.
+        ServerError: it did not answer, or not in time.
     """
     given = os.environ.get("PREFECT_API_URL")
     if given:
+        refuse_dead(given)
         yield given
         return
     port = free_port()
@@ -50,6 +51,16 @@ def api() -> Iterator[str]:
         os.environ.pop("PREFECT_API_URL", None)
         _send_logs()
         stop(process)
+
+
+def refuse_dead(url: str) -> None:
+    """Finds out at once what Prefect would try for minutes. Whatever answers is left to Prefect to judge."""
+    try:
+        httpx.get(f"{url}/health", timeout=10)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise ServerError(
+            f"PREFECT_API_URL = {url}: no Prefect API answers there ({error}); start it, or unset the variable"
+        ) from error
 
 
 def _send_logs() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +37,27 @@ STATS = {
 }
 
 
+EXPLAIN = re.compile(r"^\s*explain(\s+analyze)?(\s*\([^)]*\))?\s", re.IGNORECASE)
+
+
 def opened(config: Path) -> Store:
     """The configuration's store, which must exist."""
-    return Store.open(configuration.read(config).store.path, create=False)
+    return configuration.read(config).open_store()
 
 
 def rows(store: Store, query: str) -> list[dict[str, Any]]:
     with store.connect() as db:
-        return db.sql(query).to_arrow_table().to_pylist()
+        found = db.sql(query).to_arrow_table()
+    return found.rename_columns(distinct(found.column_names)).to_pylist()
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, a second one of the same as `name_1`: a row is a dictionary and loses nothing."""
+    taken: dict[str, None] = {}
+    for name in names:
+        free = (f"{name}_{n}" for n in count(1))
+        taken[name if name not in taken else next(one for one in free if one not in {*taken, *names})] = None
+    return list(taken)
 
 
 def query(config: Path, text: str) -> list[dict[str, Any]]:
@@ -52,9 +69,11 @@ def query(config: Path, text: str) -> list[dict[str, Any]]:
     import duckdb
 
     store = opened(config)
-    asked = [one.type for one in duckdb.extract_statements(text)]
+    asked = [one.type for one in duckdb.extract_statements(EXPLAIN.sub("", text))]  # ANALYZE would run it
     if asked not in ([duckdb.StatementType.SELECT], [duckdb.StatementType.MULTI]):  # the latter is a PIVOT
-        raise ConfigError("the query must be one SELECT (or FROM, WITH, DESCRIBE, SHOW, SUMMARIZE, PIVOT)")
+        raise ConfigError(
+            "the query must be one SELECT (or FROM, WITH, DESCRIBE, SHOW, SUMMARIZE, PIVOT, EXPLAIN)"
+        )
     return rows(store, text)
 
 
@@ -73,35 +92,37 @@ def report(config: Path) -> Path:
     from dashboards import report as page
 
     store = opened(config)
-    return page.write(store, store.folder("reports") / "report.html")
+    return page.write(store, store.folder("reports") / "report.html", truth=planted_truth(config))
 
 
-def backup(config: Path, target: Path) -> str:
-    backups.backup(opened(config), target)
-    return f"backed up to {target}"
+def planted_truth(config: Path) -> Path | None:
+    """What the demo planted in its corpus, if this is a demo's configuration."""
+    path = config.parent / "data" / "truth.parquet"
+    return path if path.exists() else None
 
 
-def restore(config: Path, source: Path) -> str:
-    path = configuration.read(config).store.path
-    backups.restore(source, path)
-    return f"restored into {path}"
+def backup(config: Path, target: Path) -> Path:
+    return backups.backup(opened(config), target)
 
 
-def migrate(config: Path) -> str:
-    done = migrations.migrate(Path(configuration.read(config).store.path))
-    return f"store is at schema version {done}"
+def restore(config: Path, source: Path) -> Path:
+    return backups.restore(source, configuration.read(config).store.path)
+
+
+def migrate(config: Path) -> int:
+    return migrations.migrate(Path(configuration.read(config).store.path))
 
 
 FIRST = """\
 # Millrace on a folder of pictures. More settings: examples/ and `millrace --help`
 [store]
-path = "store"
+path = {store}
 
 [[sources]]
 use = "sources.folder"
 name = "pictures"
-path = "{path}"
-lang = "{lang}"
+path = {path}
+lang = {lang}
 {licence}
 [[annotators]]
 use = "annotators.perceptual_hash"
@@ -116,24 +137,36 @@ use = "filters.caption_length"
 [[gathers]]
 use = "gathers.near_duplicates"
 
+[tokens.image]
+# Held-out reconstruction in dB that the image tokenizer must reach: the default, 26, takes thousands of pictures.
+# Raise it as your folder grows.
+least_psnr = 18
+
 [train]
 seconds = 300
 """
 
 
-def init(pictures: Path, config: Path, licence: str, lang: str) -> str:
+def init(pictures: Path, config: Path, licence: str, lang: str) -> None:
     """Writes a first configuration for a folder of pictures.
 
     Raises:
         ConfigError: no such folder, or the file is there already.
     """
+    pictures = pictures.expanduser()
     if not pictures.is_dir():
         raise ConfigError(f"{pictures} is not a folder")
     if config.exists():
         raise ConfigError(f"{config} exists already; name another with --config")
-    import json
+    text = FIRST.format(
+        store=quoted("store" if config.stem == "millrace" else f"stores/{config.stem}"),
+        path=quoted(str(pictures.resolve()).replace("$", "$$")),  # $NAME is an environment variable
+        lang=quoted(lang),
+        licence=f"licence = {quoted(licence)}\n" if licence else "",
+    )
+    config.write_text(text, encoding="utf-8")
 
-    line = f"licence = {json.dumps(licence)}\n" if licence else ""
-    path = json.dumps(str(pictures.expanduser().resolve()))[1:-1]
-    config.write_text(FIRST.format(path=path, lang=lang, licence=line), encoding="utf-8")
-    return f"wrote {config}; next: millrace ingest --config {config}"
+
+def quoted(text: str) -> str:
+    """A string of TOML, which is one of JSON, but for the characters that JSON leaves alone or doubles."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
+from storage.errors import StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -48,7 +49,7 @@ def stopping() -> Iterator[threading.Event]:
 
 def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
     """Trains on a snapshot; returns the folder of the final checkpoint."""
-    store = Store.open(config.store.path, create=False)
+    store = config.open_store()
     pinned = Snapshot.open(store, snapshot)
     name = name or run_name(config, pinned)
     artifact = create_progress_artifact(progress=0.0, key="training", description=name)
@@ -68,7 +69,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
             path = training.train(
                 store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set
             )
-        except training.TrainError:
+        except Exception:
             failed(store, name, pinned.name)
             raise
     update_progress_artifact(artifact_id=artifact, progress=100.0)
@@ -76,10 +77,11 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
 
 
 def failed(store: Store, run_id: str, snapshot: str) -> None:
-    """Records that a run did not end well; it may still go on later."""
+    """Records that a run did not end well; it may still go on later. A full disk may have no room for that either."""
     now = datetime.now(UTC)
     row = {"run_id": run_id, "kind": "train", "state": "failed", "snapshot": snapshot, "recorded_at": now}
-    store.append("runs", pa.Table.from_pylist([row]), parts=[f"{run_id}/failed/{now.isoformat()}"])
+    with suppress(StoreFull):
+        store.append("runs", pa.Table.from_pylist([row]), parts=[f"{run_id}/failed/{now.isoformat()}"])
 
 
 @flow(name="train")

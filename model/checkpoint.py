@@ -9,14 +9,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from storage.errors import StoreFull, is_full
 
 META = "metadata.json"
 FORMAT = 1
@@ -78,19 +82,39 @@ def write(
     optimizer: Mapping[str, Tensor],
     meta: Mapping[str, Any],
 ) -> Checkpoint:
-    """Saves one under `root/<step>`, replacing an incomplete one of the same step."""
+    """Saves one under `root/<step>`, replacing an incomplete one of the same step.
+
+    Raises:
+        StoreFull: no room; nothing of it is left, and earlier ones stay.
+    """
     folder = root / f"{step:08d}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, tensors in (("model", weights), ("optimizer", optimizer)):
-        path = folder / f"{name}.safetensors"
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
-        _sync(path)
-    identity = hash_file(folder / "model.safetensors")
-    full = {"format": FORMAT, "checkpoint_id": identity, "step": step, "torch": torch.__version__, **meta}
-    write_file(folder / META, json.dumps(full, indent=1, ensure_ascii=False).encode())
+    with room_for(folder):
+        folder.mkdir(parents=True)
+        for name, tensors in (("model", weights), ("optimizer", optimizer)):
+            path = folder / f"{name}.safetensors"
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
+            _sync(path)
+        identity = hash_file(folder / "model.safetensors")
+        full = {"format": FORMAT, "checkpoint_id": identity, "step": step, "torch": torch.__version__, **meta}
+        write_file(folder / META, json.dumps(full, indent=1, ensure_ascii=False).encode())
     _sync(root)
     return Checkpoint(folder, full)
+
+
+@contextmanager
+def room_for(folder: Path) -> Iterator[None]:
+    """Turns what a full device raises, safetensors among them, into the store's error, and clears the folder."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not is_full(error):
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        raise StoreFull(
+            f"{folder}: no room left on the device for a checkpoint, the last one is kept. Free some space and "
+            "run it again: it goes on from there."
+        ) from error
 
 
 def read(folder: Path) -> Checkpoint:

@@ -250,7 +250,9 @@ class TrainConfig(Settings):
     image_weight: float = Field(default=0.25, ge=0, description="Weight of the mean loss over picture codes")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     precision: Precision = "auto"
-    device: str = "cpu"
+    device: str = Field(
+        default="cpu", pattern=r"^(cpu|(cuda|xpu|mps)(:\d+)?)$", description='"cpu", "cuda" or "cuda:1"'
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if unset")
     split: str = "train"
     log_every: int = Field(default=25, ge=1)

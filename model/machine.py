@@ -6,6 +6,8 @@ import ctypes
 
 import torch
 
+from model.config import ConfigError
+
 
 def keep_freed_memory() -> None:
     """Tells glibc to keep what tensors free for the next ones: handing pages back and faulting them in again
@@ -18,6 +20,15 @@ def keep_freed_memory() -> None:
     mallopt(arena_max, 1)  # the arenas of other threads hand their pages back whatever is said
     mallopt(mmap_threshold, 1 << 30)
     mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigError unless this machine has the device."""
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device has its own way to say that it is not there
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(f'[train] device = "{device}": {said}; choose "cpu"') from error
 
 
 def use_bf16(precision: str, device: str = "cpu") -> bool:

@@ -29,7 +29,7 @@ from model.checkpoint import Checkpoint
 from model.config import TrainConfig
 from model.corpus import Corpus
 from model.lanes import Lanes
-from model.machine import keep_freed_memory, use_bf16
+from model.machine import check_device, keep_freed_memory, use_bf16
 from model.optim import Optimizer
 from model.optim import schedule as step_size
 from model.tokenizers import Tokenizers
@@ -89,10 +89,13 @@ def train(
     A run id that has checkpoints goes on after the last complete one; one that is done returns at once.
 
     Raises:
+        ConfigError: the machine has no such device.
         TrainError: the run id belongs to other settings or another snapshot.
+        StoreFull: no room for a checkpoint; the last one is kept.
         Diverged: the loss is not finite.
         Stopped: `stop` said so; a checkpoint of that step is saved.
     """
+    check_device(config.device)
     with store.lock(f"run-{run_id}"):
         run = Run(store, snapshot, config, run_id)
         with run.lanes:

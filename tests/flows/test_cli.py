@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
-SCRIPTED = ("demo", "ingest", "train", "evaluate", "generate", "stats", "sql", "snapshots")
+SCRIPTED = tuple(name for name in COMMANDS if name != "up")
 """Commands whose answer a script would read."""
 
 
@@ -45,7 +45,8 @@ def complaint(result: Result) -> str:
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    assert {*SCRIPTED, "up", "report", "catalog", "backup", "restore", "migrate", "init"} <= set(COMMANDS)
+    manual = "demo ingest fit-tokenizers train evaluate generate stats sql snapshots up report catalog backup restore"
+    assert {*manual.split(), "migrate", "init"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -81,31 +82,31 @@ def test_stats_for_people_name_every_source(milled: Any) -> None:
         assert source in result.stdout
 
 
-def test_sql_in_json_is_a_list_of_rows(milled: Any) -> None:
-    result = run("sql", "-c", milled.config, "--json", "SELECT count(*) AS n, 'ü' AS letter FROM samples")
-    assert json.loads(result.stdout) == [
-        {"n": milled.sql("SELECT count(*) FROM samples")[0][0], "letter": "ü"}
-    ]
+def test_commands_that_change_something_tell_scripts_what(mill: Any, gallery: Any, tmp_path: Path) -> None:
+    def told(*arguments: object) -> Any:
+        result = run(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    store, saved, other = mill.path / "store", tmp_path / "saved", gallery.copy(tmp_path / "other")
+    assert told("catalog", "-c", mill.config) == {"catalog": str(store / "catalog.duckdb")}
+    assert told("backup", saved, "-c", mill.config) == {"backup": str(saved)}
+    assert told("restore", saved, "-c", other.config) == {"store": str(other.path / "store")}
+    assert told("migrate", "-c", mill.config)["schema_version"] >= 1
+    config = tmp_path / "first.toml"
+    assert told("init", mill.path / "data/heldout", "-c", config) == {"config": str(config)}
+    page = told("report", "-c", mill.config)["report"]
+    assert "exact copy" in Path(page).read_text("utf-8")  # what was planted, as in the flow's report
 
 
-def test_sql_shows_blobs_times_nulls_and_markup_as_they_are(milled: Any) -> None:
-    result = run(
-        "sql",
-        "-c",
-        milled.config,
-        "SELECT '[bold]x' AS text, NULL AS nothing, '\\x00ab'::BLOB AS bytes, now() AS t",
-    )
-    assert result.exit_code == 0, result.output
-    assert "[bold]x" in result.stdout
-    assert "<3 bytes>" in result.stdout
-    found = run(
-        "sql", "-c", milled.config, "--json", "SELECT now() AS t, 1.5 AS x, [1, 2] AS list, {'a': 1} AS map"
-    )
-    assert json.loads(found.stdout)[0]["list"] == [1, 2]
+def test_a_full_demo_does_not_meet_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import demo
 
-
-def test_sql_of_no_rows_is_an_empty_list(milled: Any) -> None:
-    assert json.loads(run("sql", "-c", milled.config, "--json", "SELECT 1 WHERE false").stdout) == []
+    seen = []
+    monkeypatch.setattr(demo, "run", lambda path, **settings: seen.append(str(path)) or {})
+    for arguments in ((), ("--full",), ("--full", "--path", "mine")):
+        assert run("demo", *arguments).exit_code == 0
+    assert seen == ["demo", "demo-full", "mine"]
 
 
 def test_snapshots_in_json(milled: Any) -> None:
@@ -145,13 +146,17 @@ def test_init_writes_a_configuration_that_ingest_accepts(milled: Any, tmp_path: 
     assert "exists already" in complaint(run("init", pictures, "-c", config))
 
 
-def test_init_takes_a_path_with_quotes(tmp_path: Path) -> None:
+def test_init_takes_any_path_and_any_word(tmp_path: Path) -> None:
     from flows.config import read
 
-    odd = tmp_path / 'my "best" \\ pictures'
+    odd = tmp_path / 'my "best" \\ $pictures \x7f 🐦'
     odd.mkdir()
-    assert run("init", odd, "-c", tmp_path / "millrace.toml").exit_code == 0
-    assert read(tmp_path / "millrace.toml").source_steps["pictures"].path == str(odd)
+    config = tmp_path / "birds.toml"
+    said = run("init", odd, "-c", config, "--lang", 'e"n', "--licence", 'a"b')
+    assert said.exit_code == 0, said.output
+    source = read(config).source_steps["pictures"]
+    assert (source.path, source.lang, source.licence) == (str(odd), 'e"n', 'a"b')
+    assert read(config).store.path == str(tmp_path / "stores/birds")  # two corpora, two stores
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------
@@ -193,6 +198,17 @@ MISTAKES = {
         ("filters.aspect_ratio", "mots", "most"),
     ),
     "step of another kind": ('[[filters]]\nuse = "annotators.perceptual_hash"', ("expected one Filter",)),
+    "sources in one table": ('[sources]\nuse = "sources.folder"', ("sources", "[[sources]]")),
+    "filters in one table": ('[filters]\nuse = "filters.size"', ("filters", "[[filters]]")),
+    "sources that are a word": ('sources = "x"', ("sources", "[[sources]]")),
+    "sources that are numbers": ("sources = [1]", ("sources.0",)),
+    "a store that is a word": ('store = "x"', ("store",)),
+    "a path that is a number": ("[store]\npath = 3", ("store.path", "string")),
+    "a step without a name": ('[[filters]]\nuse = ""', ('use = ""', "no such module")),
+    "a step of nowhere": ('[[filters]]\nuse = ".size"', ('use = ".size"', "no such module")),
+    "a step by its path": ('[[filters]]\nuse = "../x"', ('use = "../x"', "no such module")),
+    "a device that is none": ('[train]\nseconds = 1\ndevice = "gpu"', ("train.device", "cuda")),
+    "memory that is none": ('[run]\nmemory_limit = "much"', ("run.memory_limit",)),
     "source without a name": ('[[sources]]\nuse = "sources.folder"\npath = "x"', ("name",)),
     "a name twice": (
         '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "x"\n'
@@ -210,6 +226,54 @@ def test_mistakes_in_the_configuration(mistake: str, tmp_path: Path) -> None:
         assert word in said
 
 
+@pytest.mark.parametrize(
+    ("code", "word"), [("import no_such_thing", "no_such_thing"), ("def", "invalid syntax")]
+)
+def test_a_step_of_ones_own_that_cannot_be_imported(
+    code: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"mine_{word.split('_')[0].split()[0]}"
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    said = complaint(run("ingest", "-c", written(tmp_path, f'[[filters]]\nuse = "{module}"')))
+    assert module in said
+    assert word in said
+
+
+def test_a_prefect_that_is_not_there(milled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert "PREFECT_API_URL = http://127.0.0.1:9/api" in complaint(run("ingest", "-c", milled.config))
+
+
+def test_paths_of_the_command_line_that_cannot_be(milled: Any, tmp_path: Path) -> None:
+    pictures, file, nowhere = milled.path / "data/heldout", tmp_path / "file", tmp_path / "no/such/dir/m.toml"
+    file.write_text("mine")
+    assert f"{nowhere}: No such file" in complaint(run("init", pictures, "-c", nowhere))
+    assert f"{file}: Not a directory" in complaint(run("backup", file, "-c", milled.config))
+    assert f"{file}: File exists" in complaint(run("demo", "--path", file, "--size", 200))
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("output", ["out.xyz", "out", "folder.png"])
+def test_a_file_that_no_picture_can_be_written_to(
+    output: str, milled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is loaded or drawn."""
+    from flows import say
+
+    monkeypatch.setattr(say, "load", lambda *_: pytest.fail("a checkpoint was loaded"))
+    (tmp_path / "folder.png").mkdir()
+    said = complaint(run("generate", "a red circle", "-c", milled.config, "-o", tmp_path / output))
+    assert str(tmp_path / output) in said
+    assert ".png, .jpg" in said
+
+
+def test_a_port_that_no_machine_has(milled: Any) -> None:
+    result = run("up", "-c", milled.config, "--port", 99999)
+    assert result.exit_code == 2
+    assert "65535" in result.stderr
+
+
 def test_a_missing_folder_of_a_source(tmp_path: Path, prefect_api: str) -> None:
     """Found inside the flow: Prefect would show a traceback."""
     config = written(tmp_path, '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "nowhere"')
@@ -225,26 +289,6 @@ def test_nothing_to_ingest(tmp_path: Path, prefect_api: str) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
-
-
-@pytest.mark.parametrize(
-    ("query", "word"),
-    [
-        ("SELEC 1", "syntax error"),
-        ("SELECT * FROM sampels", "sampels"),
-        ("SELECT nothing FROM samples", "nothing"),
-        ("", "query"),
-        ("CREATE TABLE mine AS SELECT 1", "SELECT"),
-        ("SELECT 1; SELECT 2", "SELECT"),
-    ],
-)
-def test_sql_that_cannot_be_answered(query: str, word: str, milled: Any) -> None:
-    result = run("sql", "-c", milled.config, query)
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.stderr.startswith("error: ")
-    assert word in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_an_unknown_snapshot(milled: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from model import checkpoint
-from model.config import TrainConfig
+from model.config import ConfigError, TrainConfig
 from model.train import Diverged, Progress, Stopped, TrainError, train
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -59,6 +59,38 @@ def test_loss_falls(tiny_store: tuple[Store, Snapshot], settings: Settings, opti
     ]
     assert len(text) == 12
     assert text[-1] < 0.6 * text[0]
+
+
+FULL = """
+import resource, sys, torch
+from model import checkpoint
+from storage.errors import StoreFull
+root = __import__("pathlib").Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+checkpoint.write(root, 1, {"w": torch.zeros(10)}, {}, {})
+try:
+    checkpoint.write(root, 2, {"w": torch.zeros(100_000)}, {}, {})
+except StoreFull as error:
+    print(error)
+"""
+
+
+def test_a_full_device_keeps_the_last_checkpoint_and_leaves_nothing_of_the_next(tmp_path: Path) -> None:
+    """A limit on the size of files is a full device that needs no other device."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True)
+    assert "no room left on the device" in done.stdout, done.stderr
+    assert checkpoint.read(tmp_path).step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps:9"])
+def test_a_device_that_is_not_there_is_a_mistake_of_the_configuration(
+    device: str, tiny_store: tuple[Store, Snapshot], settings: Settings
+) -> None:
+    store, snapshot = tiny_store
+    with pytest.raises(ConfigError, match=f'device = "{device}".*choose "cpu"'):
+        train(store, snapshot, settings(device=device), run_id="r")
+    assert store.version("runs") == -1
 
 
 def test_a_finished_run_is_not_run_again(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
