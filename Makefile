@@ -45,4 +45,4 @@ up: setup ## the Prefect server with every deployment
 	$(BIN)/millrace up
 
 clean: ## remove what make made, the store of your own data excepted
-	rm -rf $(VENV) .bench .prefect demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .prefect demo demo-full gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -137,6 +137,9 @@ use = "filters.caption_length"
 [[gathers]]
 use = "gathers.near_duplicates"
 
+[splits]
+test = 0.1  # one picture in ten is held out, with its copies; a large folder can spare less
+
 [tokens.image]
 # Held-out reconstruction in dB that the image tokenizer must reach: the default, 26, takes thousands of pictures.
 # Raise it as your folder grows.
