@@ -17,7 +17,6 @@ from flows.config import read
 from flows.progress import bar, console, say
 from pipeline.gallery.server import serve
 from pipeline.gallery.writer import GalleryExists, write
-from storage.store import Store
 
 SEED = 2026
 """Not one of the seeds on which thresholds were chosen."""
@@ -73,12 +72,12 @@ def planted(config: Path, truth: Path) -> list[dict[str, Any]]:
     """Precision and recall of what the pipeline found against what the gallery planted."""
     from dashboards.truth import score
 
-    return score(Store.open(read(config).store.path, create=False), truth)
+    return score(read(config).open_store(), truth)
 
 
 def summary(done: dict[str, Any], config: Path) -> None:
     """What a person wants to know at the end."""
-    store = Store.open(read(config).store.path, create=False)
+    store = read(config).open_store()
     with store.connect() as db:
         funnel = (
             db.sql(
