@@ -119,9 +119,9 @@ def test_killed_at_random_moments_and_resumed(tmp_path, child):
     begun = time.monotonic()
     finish(whole)
     span = time.monotonic() - begun
-    kills = 0
-    for attempt in range(KILLS):
-        path = tmp_path / f"store{attempt}"
+    kills, stores = 0, 0
+    while kills < KILLS:
+        path, stores = tmp_path / f"store{stores}", stores + 1
         while True:
             process = child(INGEST, path, count)
             process.stdout.readline()  # a kill before the work has begun would show nothing
@@ -131,18 +131,18 @@ def test_killed_at_random_moments_and_resumed(tmp_path, child):
                 process.kill()
                 process.wait()
                 kills += 1
-            done = process.returncode == 0
+            else:  # it ended before: no kill, and the next one comes sooner
+                assert process.returncode == 0
+                span *= 0.95
+                break
             fresh = Store.open(path)
             for table in fresh.tables():
                 fresh.read(table)  # readable as the kill left it
-            if done:
-                break
             if moments.random() < 0.5:  # or resume without a further kill
                 finish(child(INGEST, path, count))
                 break
         complete(Store.open(path), count)
         assert parts.waiting(Store.open(path)) == []
-    assert kills >= KILLS // 3
 
 
 @pytest.mark.slow
