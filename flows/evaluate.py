@@ -65,7 +65,7 @@ def parser(config: Config) -> Callable[[str], dict[str, Any] | None] | None:
         return None
     try:
         return importlib.import_module(name).attributes
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f'[evaluate] attributes = "{name}": no module with a function `attributes`'
         ) from error

@@ -1,4 +1,4 @@
-"""The train flow: a run that did not end well says so in the tables."""
+"""The train and evaluate flows: a run that did not end well says so in the tables; mistakes are told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows import train
+from flows import evaluate, train
+from flows.config import ConfigError, parse
 from storage.errors import StoreFull
 from storage.store import Store
 
@@ -29,3 +30,10 @@ def test_the_error_is_told_also_when_there_is_no_room_for_the_mark(
     monkeypatch.setattr(Store, "append", full)
     with pytest.raises(StoreFull, match="no room"):
         train.start(str(mill.config))
+
+
+@pytest.mark.parametrize("name", ["no.such.module", ".x", "json"])
+def test_a_module_without_attributes_is_a_mistake_of_the_configuration(name: str) -> None:
+    config = parse({"evaluate": {"attributes": name}})
+    with pytest.raises(ConfigError, match=f'attributes = "{name}"'):
+        evaluate.parser(config)
