@@ -161,7 +161,7 @@ def _nothing(picture: media.Picture | None, text: str | None) -> str | None:
 
 
 def _image_row(picture: media.Picture) -> dict:
-    return {name: getattr(picture, name) for name in tables.TABLES["images"].schema.names if name != "part"}
+    return dict(vars(picture))  # a Picture is a row of `images`, without its part
 
 
 def _sample_row(

@@ -40,10 +40,13 @@ class Result:
     """The physical or library limit for this work, in the same unit."""
     quality_ours: float
     quality_peer: float
+    cpu_ratio: float | None = None
+    """The peer's CPU seconds over ours, where that is asked."""
 
     def line(self) -> str:
         """The result as one line of JSON."""
-        return json.dumps({key: _short(value) for key, value in asdict(self).items()}, ensure_ascii=False)
+        told = {key: _short(value) for key, value in asdict(self).items() if value is not None}
+        return json.dumps(told, ensure_ascii=False)
 
 
 def _short(value: object) -> object:

@@ -28,7 +28,7 @@ class Usage:
     seconds: float
     """From start to end, the interpreter's start included."""
     cpu_seconds: float
-    """User and system time of the process and of the descendants that it waited for."""
+    """User and system time of the process and of all its descendants, also of those that it did not wait for."""
     peak_mib: float
     """Largest sum of resident memory over the tree; libraries that two processes share count twice."""
     at_peak: tuple[float, ...]
@@ -81,9 +81,10 @@ def measured(command: Sequence[str], log: Path) -> Usage:
     with log.open("ab") as words:
         process = subprocess.Popen(command, stdout=words, stderr=words, stdin=subprocess.DEVNULL)
     peak: tuple[float, ...] = ()
+    spent: dict[int, float] = {}
     ended = 0
     while not ended:
-        peak = max(peak, resident(process.pid), key=sum)
+        peak = max(peak, resident(process.pid, spent), key=sum)
         time.sleep(EVERY_S)
         ended, status, used = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -93,12 +94,12 @@ def measured(command: Sequence[str], log: Path) -> Usage:
             f"{' '.join(command[1:4])} ended with {process.returncode}: {last} (all of it: {log})"
         )
     largest = used.ru_maxrss * SHARED_UNIT / MIB  # of one process: what fell between two looks
-    cpu = used.ru_utime + used.ru_stime
+    cpu = max(used.ru_utime + used.ru_stime, sum(spent.values()))
     return Usage(time.monotonic() - began, cpu, max(sum(peak), largest), tuple(sorted(peak, reverse=True)))
 
 
-def resident(root: int) -> tuple[float, ...]:
-    """Resident memory of a process and of each of its descendants, MiB."""
+def resident(root: int, spent: dict[int, float]) -> tuple[float, ...]:
+    """Resident memory of a process and of each of its descendants, MiB; notes the CPU seconds that each has spent."""
     import psutil
 
     found = []
@@ -107,6 +108,8 @@ def resident(root: int) -> tuple[float, ...]:
         for process in [top, *top.children(recursive=True)]:
             try:
                 found.append(process.memory_info().rss / MIB)
+                used = process.cpu_times()
+                spent[process.pid] = used.user + used.system
             except psutil.NoSuchProcess:
                 continue
     except psutil.NoSuchProcess:

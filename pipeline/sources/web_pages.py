@@ -22,10 +22,9 @@ from pipeline.step import Shard, digest
 from pipeline.web import sitemap
 from pipeline.web.archive import HTML
 from pipeline.web.client import Web
-from pipeline.web.harvest import about
 from pipeline.web.html import read_page
 from pipeline.web.img import absolute
-from pipeline.web.ledger import Fetched, redacted
+from pipeline.web.ledger import Fetched, about, redacted
 from pipeline.web.pages import PageSource, origin_page, refusal, refused_row
 from pipeline.web.source import WITHDRAWN, Known
 

@@ -13,10 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from urllib.parse import urlsplit
+
+import uvloop
 
 from pipeline.web.errors import PASSING, TRANSIENT, FetchError
 from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, fail, parsed
@@ -35,7 +38,7 @@ class Web:
 
     def __init__(self, settings: FetchSettings | None = None) -> None:
         self.settings = settings or FetchSettings()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
         self._ends_at = (
             None if self.settings.run_deadline is None else time.monotonic() + self.settings.run_deadline
@@ -90,7 +93,12 @@ class Web:
     def ask(self, url: str, accept: str = ANYTHING, tries: int = 0) -> Future[Fetched]:
         """A future of what comes of a URL."""
         future: Future[Fetched] = Future()
-        self.submit(url, future.set_result, accept, tries)
+
+        def answered(found: Fetched) -> None:
+            self._fetcher.asides.append(replace(found, body=None))
+            future.set_result(found)
+
+        self.submit(url, answered, accept, tries)
         return future
 
     def submit(self, url: str, done: Done, accept: str = IMAGES, tries: int = 0) -> None:
@@ -102,9 +110,9 @@ class Web:
         """Requests, waiting or under way, at hosts that keep us waiting."""
         return self._hosts.stuck
 
-    def side_attempts(self) -> list[Attempt]:
-        """Requests for robots.txt and the like since the last call, for the ledger."""
-        made, self._fetcher.side_attempts = self._fetcher.side_attempts, []
+    def asides(self) -> list[Fetched]:
+        """What was fetched beside pictures since the last call (robots.txt, pages, lists), without bodies."""
+        made, self._fetcher.asides = self._fetcher.asides, []
         return made
 
     # --- in the fetcher's thread
@@ -149,10 +157,7 @@ class Web:
                 found.attempts[0],
                 FetchError("connection", f"{type(error).__name__}: {str(error)[:200]}"),
             )
-        tried, wait = (
-            found.attempts[-1],
-            float(found.headers.get("retry-after", 0) or 0) if found.error else 0.0,
-        )
+        tried, wait = found.attempts[-1], found.wait
         found.attempts = so_far.attempts + found.attempts
         if wait:
             self._hosts.pause(host, wait)

@@ -63,7 +63,7 @@ class Consent:
         if task is None or (task.done() and (task.cancelled() or task.exception() or _old(task.result()))):
             task = self._policies[key] = asyncio.ensure_future(self._read(target.origin()))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(task)
+        return task.result() if task.done() else await asyncio.shield(task)
 
     async def before(self, target: URL) -> tuple[Decision, Policy | None]:
         """The decision before the URL is asked for.

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -44,8 +45,8 @@ class Fetcher:
     def __init__(self, settings: FetchSettings) -> None:
         self.settings = settings
         self.consent = Consent(settings, self._for_consent)
-        self.side_attempts: list[Attempt] = []
-        """Requests for robots.txt and tdmrep.json, for the ledger."""
+        self.asides: list[Fetched] = []
+        """robots.txt, tdmrep.json, pages and lists: what was fetched beside the pictures, for the ledger."""
         connector = aiohttp.TCPConnector(
             limit=0,
             resolver=Resolver(),
@@ -143,7 +144,7 @@ class Fetcher:
     async def _for_consent(self, url: URL) -> Fetched:
         """robots.txt or tdmrep.json; its request is in the ledger too."""
         found = await self.attempt(str(url), 1, ANYTHING, bare=True)
-        self.side_attempts += found.attempts
+        self.asides.append(replace(found, body=None))
         return found
 
 
@@ -200,10 +201,7 @@ def fail(found: Fetched, tried: Attempt, error: FetchError) -> None:
     """Writes down what went wrong."""
     found.body, found.error, found.detail = None, error.reason, error.detail
     tried.outcome, tried.status = error.reason, error.status
-    found.headers = {
-        **found.headers,
-        **({"retry-after": f"{error.wait:g}"} if error.wait is not None else {}),
-    }
+    found.wait = error.wait or 0.0
 
 
 def refusal(decision: Decision) -> FetchError:

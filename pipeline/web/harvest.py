@@ -7,7 +7,7 @@ its rows has its picture or its reason.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import queue
 import threading
 from collections import deque
@@ -158,8 +158,9 @@ class Harvest:
             url = row.pop("fetch", None)
             row = {name: row.get(name) for name in RAW.names}
             if row["image"] is not None and not row["error"]:
-                url = f"\0{len(shard.waiting)}"
-                self._decode(shard, url, row["image"])
+                url = "\0" + hashlib.blake2b(row["image"], digest_size=16).hexdigest()
+                if url not in shard.waiting:  # a picture and its document may both bring it
+                    self._decode(shard, url, row["image"])
                 row["image"] = None
             elif url is None or row["error"]:
                 shard.rows.add(row, None, row["error"], row["detail"])
@@ -205,7 +206,7 @@ class Harvest:
             shard.fetched.append(fetched)
             if fetched.error:
                 reason, detail = fetched.error, fetched.detail
-            told = about(fetched)
+            told = ledger.about(fetched)
         for row in shard.waiting.pop(url):
             own = {name: value for name, value in row.items() if value is not None}
             shard.rows.add({**dict.fromkeys(RAW.names), **told, **own}, picture, reason, detail)
@@ -216,23 +217,9 @@ class Harvest:
             return
         del self._open[shard.key]
         tables = {name: rows.sort_by(ORDER[name]) for name, rows in shard.rows.tables().items()}
-        made = [attempt for one in shard.fetched for attempt in one.attempts] + self.web.side_attempts()
-        if made:
-            tables["attempts"] = ledger.attempts(made)
-        if any(one.consent for one in shard.fetched):
-            tables["consents"] = ledger.consents(shard.fetched)
+        fetched = shard.fetched + self.web.asides()
+        if fetched:
+            tables["attempts"] = ledger.attempts(attempt for one in fetched for attempt in one.attempts)
+        if any(one.consent for one in fetched):
+            tables["consents"] = ledger.consents(fetched)
         self._done.append((shard.key, tables))
-
-
-def about(fetched: Fetched) -> dict[str, Any]:
-    """What a row says of how its picture was fetched; what the source states itself goes before."""
-    told: dict[str, Any] = {"url": ledger.redacted(fetched.url), "fetched_at": fetched.fetched_at}
-    if fetched.consent is not None:
-        told["consent"] = "allowed" if fetched.consent.allowed else "refused"
-    http: dict[str, Any] = dict(fetched.headers)
-    last = fetched.attempts[-1] if fetched.attempts else None
-    if last is not None and last.next_due is not None:  # by which a later run knows what to try again
-        http |= {"next_due": last.next_due.isoformat(), "tries": last.attempt}
-    if http:
-        told["http"] = json.dumps(http, ensure_ascii=False, sort_keys=True)
-    return told

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
@@ -54,6 +56,8 @@ class Fetched:
     charset: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     consent: Decision | None = None
+    wait: float = 0.0
+    """Seconds that the server asked to be left alone."""
     fetched_at: datetime = field(default_factory=now)
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -72,6 +76,20 @@ def consents(fetched: Iterable[Fetched]) -> pa.Table:
         if one.consent is not None
     ]
     return _table("consents", rows)
+
+
+def about(fetched: Fetched) -> dict[str, Any]:
+    """What a row says of how its picture was fetched; what the source states itself goes before."""
+    told: dict[str, Any] = {"url": redacted(fetched.url), "fetched_at": fetched.fetched_at}
+    if fetched.consent is not None:
+        told["consent"] = "allowed" if fetched.consent.allowed else "refused"
+    http: dict[str, Any] = dict(fetched.headers)
+    last = fetched.attempts[-1] if fetched.attempts else None
+    if last is not None and last.next_due is not None:  # by which a later run knows what to try again
+        http |= {"next_due": last.next_due.isoformat(), "tries": last.attempt}
+    if http:
+        told["http"] = json.dumps(http, ensure_ascii=False, sort_keys=True)
+    return told
 
 
 def _table(name: str, rows: list[dict]) -> pa.Table:

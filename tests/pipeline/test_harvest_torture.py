@@ -1,0 +1,93 @@
+"""Collecting under load and under kill -9: fast hosts pass slow ones, nothing is lost, little is fetched twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.web.client import Web
+from pipeline.web.ledger import Fetched
+from pipeline.web.settings import FetchSettings
+from storage.store import Store
+from tests.pipeline import harvest_once
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Mill
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("MILLRACE_TORTURE", "5"))
+
+
+def asked(port: int) -> Counter[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/asked") as answer:
+        return Counter(json.load(answer))
+
+
+@pytest.mark.timeout(600)
+def test_ten_thousand_slow_hosts_do_not_stop_the_fast_ones(faults: int):
+    slow = [f"http://s{n}.test:{faults}/slow/{n}" for n in range(10_000)]
+    fast = [f"http://f{n % 50}.test:{faults}/ok/{n}.png" for n in range(1_000)]
+    ended: list[tuple[str, str | None]] = []
+
+    def note(found: Fetched) -> None:
+        ended.append((found.url, found.error))
+
+    settings = FetchSettings(
+        allow=("127.0.0.0/8",), consent=(), retries=0, deadline=60, patience=0.1, concurrency=512
+    )
+    with Web(settings) as web:
+        for url in slow + fast:  # the fast ones wait behind all the others
+            web.submit(url, note)
+        while len(ended) < len(slow) + len(fast):
+            time.sleep(0.1)
+    assert {url for url, _ in ended[: len(fast)]} == set(fast)
+    assert Counter(error for _, error in ended) == {None: len(fast), "deadline": len(slow)}
+
+
+@pytest.mark.timeout(900)
+def test_kills_lose_nothing_and_little_is_fetched_twice(mill: Mill, faults: int, tmp_path: Path):
+    urls = [f"http://127.0.0.1:{faults}/ok/{n}.png" for n in range(1_500)]
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["url,text", *(f"{url},text {n}" for n, url in enumerate(urls))])
+    )
+    command = [
+        sys.executable,
+        str(Path(harvest_once.__file__)),
+        str(mill.store.path),
+        str(tmp_path / "list.csv"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    draw, killed = random.Random(7), 0
+    while killed < KILLS:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+            assert run.stdout is not None and run.stdout.readline() == "begun\n"
+            before = sum(asked(faults).values())
+            goal = before + draw.randrange(10, 200)
+            while run.poll() is None and sum(asked(faults).values()) < goal:
+                time.sleep(0.01)
+            run.send_signal(signal.SIGKILL)
+        assert run.returncode == -signal.SIGKILL, "the list is too short for so many kills"
+        killed += 1
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    store = Store.open(mill.store.path)
+    with store.connect() as db:
+        assert db.sql("SELECT came_in, kept, adds_up FROM funnel_check").fetchall() == [(1_500, 1_500, True)]
+        assert db.sql("SELECT count(DISTINCT origin) FROM samples").fetchall() == [(1_500,)]
+        assert db.sql("SELECT count(*) FROM images").fetchall() == [(1_500,)]
+    # A kill loses the shards that are open: at most what keeps the fetcher busy, and the shard at its edge.
+    most = 4 * harvest_once.SETTINGS.concurrency + 2 * harvest_once.SHARD_ROWS
+    counts = asked(faults)
+    again = sum(count - 1 for path, count in counts.items() if path.startswith("/ok/"))
+    assert len([path for path in counts if path.startswith("/ok/")]) == 1_500
+    assert again <= KILLS * most
