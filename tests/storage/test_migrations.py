@@ -77,10 +77,11 @@ def test_a_step_that_is_interrupted_is_finished_by_the_next_try(old):
 
 def test_steps_run_in_order_and_once(old):
     done = []
-    steps = [Step(1, "one", lambda store, meta: done.append(1))]
-    assert migrations.migrate(old, steps) == 1
+    wanted = list(range(1, SCHEMA_VERSION + 1))
+    steps = [Step(to, "one", lambda store, meta, to=to: done.append(to)) for to in reversed(wanted)]
+    assert migrations.migrate(old, steps) == SCHEMA_VERSION
     migrations.migrate(old, steps)
-    assert done == [1]
+    assert done == wanted
 
 
 def test_no_way_is_said(old, tmp_path):
