@@ -175,20 +175,44 @@ def generate(
 
 
 @command
-def stats(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Shows what came in, what was kept, and why the rest was dropped.
+def stats(
+    topic: Annotated[
+        str, typer.Argument(help="corpus, or fetch: success by host, outcomes, consents.")
+    ] = "corpus",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows what came in, what was kept, and why the rest was dropped; or how fetching went.
 
-    Example: millrace stats --json
+    Examples: millrace stats --json
+              millrace stats fetch
     """
     from flows import store_admin
 
-    report = store_admin.stats(config)
+    report = store_admin.stats(config, topic)
     if as_json:
         show(report, True)
         return
     for title, rows in report.items():
         Console().print(f"\n[bold]{title}")
         print_rows(rows)
+
+
+@command
+def recheck(
+    days: Annotated[int, typer.Option(min=0, help="Consents younger than this are not asked again.")] = 30,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Asks sites again whether their rows may stay; drops text and picture of those that now refuse.
+
+    Example: millrace recheck --days 7
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import recheck as flow
+
+        show(flow.start(str(config), days), as_json)
 
 
 @command

@@ -35,7 +35,7 @@ class Size:
 
 
 QUICK = Size(pictures=20_000, seconds=540)
-FULL = Size(pictures=40_000, seconds=2_100)
+FULL = Size(pictures=40_000, seconds=1_600)
 
 
 def run(

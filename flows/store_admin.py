@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from dashboards import ask
 from flows import config as configuration
 from flows.config import ConfigError
 from storage import backup as backups
@@ -16,6 +17,7 @@ from storage import catalog as catalogs
 from storage import migrations
 from storage.store import Store
 
+FETCH = ("fetch_by_host", "fetch_by_outcome", "consents")
 STATS = {
     "Funnel": "SELECT * FROM funnel",
     "Why rows were dropped": """
@@ -77,10 +79,17 @@ def query(config: Path, text: str) -> list[dict[str, Any]]:
     return rows(store, text)
 
 
-def stats(config: Path) -> dict[str, list[dict[str, Any]]]:
-    store = opened(config)
-    with store.connect() as db:
-        return {title: db.sql(text).to_arrow_table().to_pylist() for title, text in STATS.items()}
+def stats(config: Path, topic: str = "corpus") -> dict[str, list[dict[str, Any]]]:
+    """Title to rows of each question about a topic.
+
+    Raises:
+        ConfigError: there is no such topic.
+    """
+    if topic not in ("corpus", "fetch"):
+        raise ConfigError(f'no statistics about "{topic}": there are corpus and fetch')
+    asked = STATS if topic == "corpus" else {ask.question(name): ask.text(name) for name in FETCH}
+    with opened(config).connect() as db:
+        return {title: db.sql(text).to_arrow_table().to_pylist() for title, text in asked.items()}
 
 
 def catalog(config: Path) -> Path:

@@ -22,12 +22,13 @@ from pydantic import BaseModel, ValidationError
 
 import pipeline
 from pipeline.step import Annotator, Filter, Gather, Source, Step, load
+from pipeline.web.source import WebSource
 
-ROOMS: dict[str, type[Step]] = {
+ROOMS: dict[str, type[Step] | tuple[type[Step], ...]] = {
     "annotators": Annotator,
     "filters": Filter,
     "gathers": Gather,
-    "sources": Source,
+    "sources": (Source, WebSource),
 }
 BLESSED = Path(__file__).with_name("blessed.json")
 SHARED = {"pipeline.step", "pipeline"}

@@ -31,6 +31,8 @@ LONGEST_WAIT = 10.0
 """A server that asks for a longer pause (Retry-After) is left for a later run, in seconds."""
 
 Done = Callable[[Fetched], None]
+How = tuple[str, bool]
+"""What is accepted, and whether the headers are enough."""
 
 
 class Web:
@@ -90,20 +92,22 @@ class Web:
         while under_way:
             yield under_way.popleft().result()
 
-    def ask(self, url: str, accept: str = ANYTHING, tries: int = 0) -> Future[Fetched]:
-        """A future of what comes of a URL."""
+    def ask(self, url: str, accept: str = ANYTHING, *, peek: bool = False) -> Future[Fetched]:
+        """A future of what comes of a URL; with `peek`, of its headers and a page's meta elements only."""
         future: Future[Fetched] = Future()
 
         def answered(found: Fetched) -> None:
             self._fetcher.asides.append(replace(found, body=None))
             future.set_result(found)
 
-        self.submit(url, answered, accept, tries)
+        self.submit(url, answered, accept, peek=peek)
         return future
 
-    def submit(self, url: str, done: Done, accept: str = IMAGES, tries: int = 0) -> None:
+    def submit(
+        self, url: str, done: Done, accept: str = IMAGES, tries: int = 0, *, peek: bool = False
+    ) -> None:
         """Asks for a URL that failed `tries` times in earlier runs; `done` is called in the fetcher's thread."""
-        self._loop.call_soon_threadsafe(self._submit, url, done, accept, tries)
+        self._loop.call_soon_threadsafe(self._submit, url, done, (accept, peek), tries)
 
     @property
     def stuck(self) -> int:
@@ -117,16 +121,16 @@ class Web:
 
     # --- in the fetcher's thread
 
-    def _submit(self, url: str, done: Done, accept: str, tries: int) -> None:
+    def _submit(self, url: str, done: Done, how: How, tries: int) -> None:
         self._numbers += 1
         ticket = self._numbers
         self._waiting[ticket] = (url, tries, done)
         if self.over:
             self._give_up(ticket, "run_deadline", "the run's time was over")
             return
-        self._queue(ticket, Fetched(url), accept, tries)
+        self._queue(ticket, Fetched(url), how, tries)
 
-    def _queue(self, ticket: int, so_far: Fetched, accept: str, tries: int) -> None:
+    def _queue(self, ticket: int, so_far: Fetched, how: How, tries: int) -> None:
         if ticket not in self._waiting:
             return
         host = host_of(so_far.url)
@@ -136,9 +140,9 @@ class Web:
                 ticket, "postponed", f"its host asked for a pause of {pause:.0f} s", pause, so_far.attempts
             )
             return
-        self._hosts.submit(host, partial(self._work, ticket, so_far, accept, tries))
+        self._hosts.submit(host, partial(self._work, ticket, so_far, how, tries))
 
-    async def _work(self, ticket: int, so_far: Fetched, accept: str, tries: int) -> None:
+    async def _work(self, ticket: int, so_far: Fetched, how: How, tries: int) -> None:
         host = host_of(so_far.url)
         pause = self._hosts.paused(host)
         if pause > LONGEST_WAIT:  # said while this one stood in the queue
@@ -148,7 +152,7 @@ class Web:
             return
         try:
             await self._mind_delay(host, so_far.url)
-            found = await self._fetcher.attempt(so_far.url, tries + 1, accept)
+            found = await self._fetcher.attempt(so_far.url, tries + 1, *how)
         except Exception as error:  # what nobody thought of is a verdict on this URL, not on the run
             found = Fetched(so_far.url)
             found.attempts.append(Attempt(so_far.url, tries + 1, host))
@@ -169,7 +173,7 @@ class Web:
         again = len(found.attempts) <= self.settings.retries and wait <= LONGEST_WAIT
         if found.error in TRANSIENT and again and not self.over:
             wait = wait or backoff(found.url, len(found.attempts))
-            self._loop.call_later(wait, self._queue, ticket, found, accept, tries + 1)
+            self._loop.call_later(wait, self._queue, ticket, found, how, tries + 1)
             return
         self._finish(ticket, found)
 

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -37,6 +37,16 @@ KEPT_HEADERS = (
 """Headers of an answer that matter later: which version it was, in what language, and what the site forbids."""
 HEADER_CHARACTERS = 500
 IMAGES, PAGES, ANYTHING = "image/*, */*;q=0.5", "text/html, application/xhtml+xml, */*;q=0.5", "*/*"
+PAGE_TYPES = ("text/html", "application/xhtml+xml")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a URL is asked for."""
+
+    accept: str
+    peek: bool
+    bare: bool
 
 
 class Fetcher:
@@ -68,8 +78,10 @@ class Fetcher:
     async def close(self) -> None:
         await self._session.close()
 
-    async def attempt(self, url: str, number: int, accept: str = IMAGES, *, bare: bool = False) -> Fetched:
-        """One try of a URL; `bare` asks for no consent (robots.txt itself)."""
+    async def attempt(
+        self, url: str, number: int, accept: str = IMAGES, peek: bool = False, *, bare: bool = False
+    ) -> Fetched:
+        """One try of a URL; `peek` reads no body but a page's, `bare` asks for no consent (robots.txt itself)."""
         loop = asyncio.get_running_loop()
         began, found, tried = loop.time(), Fetched(url), Attempt(url, number)
         found.attempts.append(tried)
@@ -77,7 +89,7 @@ class Fetcher:
             target = parsed(url)
             tried.host = target.host
             async with asyncio.timeout(self.settings.deadline):
-                await self._follow(found, target, accept, bare)
+                await self._follow(found, target, Wish(accept, peek, bare))
             tried.status, tried.bytes = 200, len(found.body or b"")
         except TimeoutError:
             fail(found, tried, FetchError("deadline", f"not complete after {self.settings.deadline:g} s"))
@@ -86,32 +98,32 @@ class Fetcher:
         tried.milliseconds = round((loop.time() - began) * 1000)
         return found
 
-    async def _follow(self, found: Fetched, target: URL, accept: str, bare: bool) -> None:
+    async def _follow(self, found: Fetched, target: URL, wish: Wish) -> None:
         for _ in range(self.settings.redirects + 1):
             if target.scheme not in ("http", "https") or not target.host:
                 raise FetchError("forbidden_address", f"{target.scheme or 'no'} scheme")
-            if not bare:
+            if not wish.bare:
                 found.consent, _ = await self.consent.before(target)
                 if not found.consent.allowed:
                     raise refusal(found.consent)
-            answer = await self._request(found, target, accept, bare)
+            answer = await self._request(found, target, wish)
             if answer is None:
                 return
             target = answer
         raise FetchError("too_many_redirects", f"more than {self.settings.redirects}")
 
-    async def _request(self, found: Fetched, target: URL, accept: str, bare: bool) -> URL | None:
+    async def _request(self, found: Fetched, target: URL, wish: Wish) -> URL | None:
         """Fills in the body, or returns where a redirect points."""
         async with _translated() as answered:
-            response = await self._session.get(target, headers={"Accept": accept}, allow_redirects=False)
+            response = await self._session.get(target, headers={"Accept": wish.accept}, allow_redirects=False)
             answered.set()
             try:
-                return await self._answer(found, target, response, bare)
+                return await self._answer(found, target, response, wish)
             finally:
                 response.release() if response.content.at_eof() else response.close()
 
     async def _answer(
-        self, found: Fetched, target: URL, response: aiohttp.ClientResponse, bare: bool
+        self, found: Fetched, target: URL, response: aiohttp.ClientResponse, wish: Wish
     ) -> URL | None:
         headers = {name.lower(): value for name, value in response.headers.items()}
         status, location = response.status, headers.get("location")
@@ -122,9 +134,11 @@ class Fetcher:
         found.headers = {k: headers[k][:HEADER_CHARACTERS] for k in KEPT_HEADERS if k in headers}
         found.final_url, found.fetched_at = redacted(str(target)), now()
         found.media_type, found.charset = content_type(headers.get("content-type", ""))
-        if not bare:
+        if not wish.bare:
             pairs = ((name.lower(), value) for name, value in response.headers.items())
             self._refuse(found, consent.refused_by_headers(pairs, self.settings))
+        if wish.peek and found.media_type not in PAGE_TYPES:
+            return None
         limit, announced = self.settings.max_bytes, headers.get("content-length", "")
         if announced.isdigit() and int(announced[:18]) > limit:
             raise FetchError("too_large", f"{announced[:18]} bytes announced, over {limit}", status)
@@ -132,7 +146,7 @@ class Fetcher:
         async for chunk in response.content.iter_any():
             body.add(chunk)
         found.body = body.finish()
-        if not bare and found.media_type in ("text/html", "application/xhtml+xml"):
+        if not wish.bare and found.media_type in PAGE_TYPES:
             self._refuse(found, consent.refused_by_page(found.body, self.settings))
         return None
 

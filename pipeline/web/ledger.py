@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -71,7 +71,7 @@ def attempts(made: Iterable[Attempt]) -> pa.Table:
 def consents(fetched: Iterable[Fetched]) -> pa.Table:
     """The rows of `consents`: one for each URL that a decision was made on."""
     rows = [
-        {"url": redacted(one.url), **asdict(one.consent), "recorded_at": one.fetched_at}
+        {"url": redacted(one.url), **vars(one.consent), "recorded_at": one.fetched_at}
         for one in fetched
         if one.consent is not None
     ]

@@ -147,6 +147,19 @@ def fill(store: Store) -> Store:
         "members",
         [{"snapshot": SNAPSHOT, "sample_id": r["sample_id"], "split": split[r["sample_id"]]} for r in kept],
     )
+    fetched = [
+        ("http://a.test/1", 1, "http_503"),
+        ("http://a.test/1", 2, "ok"),
+        ("http://b.test/2", 1, "http_404"),
+    ]
+    append(
+        store,
+        "attempts",
+        [{"url": url, "attempt": n, "host": url[7:13], "outcome": outcome} for url, n, outcome in fetched],
+    )
+    append(
+        store, "consents", [{"url": fetched[0][0], "allowed": True, "basis": "robots", "evidence": "none"}]
+    )
     append(store, "splits", [{"sample_id": i, "cluster_id": i, "split": s} for i, s in split.items()])
     append(
         store,

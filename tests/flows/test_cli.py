@@ -45,7 +45,7 @@ def complaint(result: Result) -> str:
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    manual = "demo ingest fit-tokenizers train evaluate generate stats sql snapshots up report catalog backup restore"
+    manual = "demo ingest fit-tokenizers train evaluate generate stats recheck sql snapshots up report catalog backup restore"
     assert {*manual.split(), "migrate", "init"} <= set(COMMANDS)
 
 

@@ -1,0 +1,38 @@
+"""The recheck flow: rows whose sites no longer let us keep them lose their text and picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from flows.config import read
+from flows.progress import bar, say
+from pipeline.web import recheck as asking
+
+
+@flow(name="recheck")
+def recheck(config: str = "millrace.toml", days: int = 30) -> dict[str, Any]:
+    """Asks robots.txt, headers, pages and TDMRep again, and drops the rows whose consent was withdrawn.
+
+    Args:
+        config: The TOML file that says what to do.
+        days: Consents younger than this are not asked again.
+    """
+    settings = read(Path(config))
+    bases = {name: getattr(source, "base_url", None) for name, source in settings.source_steps.items()}
+    with bar("recheck", None, "URLs") as shown:
+        done = asking.run(settings.open_store(), settings.fetch, bases, timedelta(days=days), shown.update)
+        shown.update(done.asked, total=done.asked)
+    create_table_artifact(key="recheck", table=[asdict(done)], description="Consents asked again")
+    say(f"{done.asked:,} addresses asked, {done.refused:,} refuse, {done.withdrawn:,} rows withdrawn")
+    return asdict(done)
+
+
+def start(config: str, days: int) -> dict[str, Any]:
+    """Runs the flow here."""
+    return recheck(config=config, days=days)

@@ -1,0 +1,122 @@
+"""Consent asked again: what a site takes back leaves the store, what cannot be asked stays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.sources.url_list import UrlList
+from pipeline.web import recheck
+from pipeline.web.settings import FetchSettings
+from tests.pipeline.faults import picture
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Mill
+
+SETTINGS = FetchSettings(allow=("127.0.0.0/8",), retries=0, deadline=20, decoders=1)
+
+
+class Site(BaseHTTPRequestHandler):
+    """A site that changes its mind: `says` holds headers by path, `robots` its robots.txt."""
+
+    says: dict[str, dict[str, str]] = {}
+    robots: bytes = b""
+    page: bytes = b"<title>x</title>"
+    bodies = 0
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/gone"):
+            self.send_error(404)
+            return
+        body, kind = picture(len(self.path)), "image/png"
+        if self.path == "/robots.txt":
+            body, kind = self.robots, "text/plain"
+        elif self.path == "/page":
+            body, kind = self.page, "text/html"
+        elif self.path.startswith("/.well-known"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        for name, value in {"Content-Type": kind, **self.says.get(self.path, {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    Site.says, Site.robots, Site.page = {}, b"", b"<title>x</title>"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture
+def taken(mill: Mill, site: str, tmp_path: Path) -> Mill:
+    lines = [
+        "a.png,one,",
+        "private/bb.png,two,",
+        "ccc.png,three,",
+        f"dddd.png,four,{site}/page",
+        "gone.png,five,",
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["url,text,page_url", *lines]))
+    mill.take(UrlList(path=str(tmp_path / "list.csv"), base_url=site + "/"), settings=SETTINGS)
+    return mill
+
+
+def again(mill: Mill, site: str, days: int = 0) -> recheck.Rechecked:
+    return recheck.run(mill.store, SETTINGS, {"web": site + "/"}, timedelta(days=days))
+
+
+def test_nothing_is_lost_while_nothing_has_changed(taken: Mill, site: str):
+    done = again(taken, site)
+    assert (done.asked, done.refused, done.withdrawn) == (5, 0, 0)  # four pictures and a page
+    assert taken.rows("SELECT kept FROM funnel_check") == [{"kept": 4}]
+
+
+def test_what_a_site_takes_back_leaves_the_store(taken: Mill, site: str):
+    Site.says["/ccc.png"] = {"X-Robots-Tag": "noai"}
+    Site.robots = b"User-agent: *\nDisallow: /private"
+    Site.page = b'<meta name="robots" content="noai">'
+    done = again(taken, site)
+    assert (done.refused, done.withdrawn) == (3, 3)
+    found = {row["origin"]: (row["text"], row["image_id"] is not None, row["reason"]) for row in taken.rows()}
+    assert found == {
+        "a.png": ("one", True, None),
+        "private/bb.png": (None, False, "consent_withdrawn"),
+        "ccc.png": (None, False, "consent_withdrawn"),
+        "dddd.png": (None, False, "consent_withdrawn"),
+        "gone.png": ("five", False, "http_404"),
+    }
+    assert taken.store.read("images").num_rows == 1
+    assert taken.rows("SELECT came_in, kept, adds_up FROM funnel_check") == [
+        {"came_in": 5, "kept": 1, "adds_up": True}
+    ]
+    evidence = {
+        row["url"]: row["evidence"] for row in taken.store.read("consents").to_pylist() if not row["allowed"]
+    }
+    assert evidence[f"{site}/ccc.png"] == "noai"
+
+
+def test_a_site_that_cannot_be_asked_keeps_its_rows(taken: Mill, site: str):
+    done = recheck.run(taken.store, SETTINGS, {"web": "http://127.0.0.1:9/"}, timedelta(0))
+    assert done.withdrawn == 0 and done.unreachable >= 4
+
+
+def test_young_consents_are_not_asked_again(taken: Mill, site: str):
+    assert again(taken, site, days=1).asked == 1  # the page, which nobody has asked for yet
+    assert again(taken, site, days=1).asked == 0
+    assert again(taken, site).asked == 5
