@@ -20,7 +20,7 @@ from pipeline.web.client import Web
 from pipeline.web.ledger import redacted
 from pipeline.web.source import Known, WebSource
 
-AT_ONCE = 1 << 16
+AT_ONCE = 1 << 14
 """Rows held against what is known in one go."""
 
 

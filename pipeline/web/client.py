@@ -114,6 +114,10 @@ class Web:
         """Requests, waiting or under way, at hosts that keep us waiting."""
         return self._hosts.stuck
 
+    def hold(self, size: int) -> None:
+        """Counts bytes that wait to be decoded, or (negative) no longer do; fetching waits while there are too many."""
+        self._loop.call_soon_threadsafe(self._hosts.hold, size)
+
     def asides(self) -> list[Fetched]:
         """What was fetched beside pictures since the last call (robots.txt, pages, lists), without bodies."""
         made, self._fetcher.asides = self._fetcher.asides, []

@@ -182,11 +182,15 @@ class Harvest:
             body, found.body = found.body, None
             if body is None:
                 self._events.put(lambda: self._known(shard, found.url, None, found))
-            else:
-                self.decoders.submit(
-                    body,
-                    lambda picture: self._events.put(lambda: self._known(shard, found.url, picture, found)),
-                )
+                return
+            size = len(body)
+            self.web.hold(size)
+
+            def decoded(picture: Picture | MediaError) -> None:
+                self.web.hold(-size)
+                self._events.put(lambda: self._known(shard, found.url, picture, found))
+
+            self.decoders.submit(body, decoded)
 
         return fetched
 

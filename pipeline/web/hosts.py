@@ -19,6 +19,7 @@ SPARE_FILES = 256
 """File descriptors left for everything else."""
 MOST_OPEN = 16_384
 LOOK_EVERY_S = 0.25
+MOST_HELD = 48 << 20
 
 Work = Callable[[], Awaitable[None]]
 
@@ -50,6 +51,8 @@ class Hosts:
         self._fast = self._open = 0
         self._most_open = raise_file_limit()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.held = 0
+        """Bytes of bodies that are fetched and not yet decoded: no request starts while there are too many."""
         self.stuck = 0
         """Pieces of work at hosts that keep us waiting, as of the last look; may be read from any thread."""
         self._look()
@@ -85,6 +88,12 @@ class Hosts:
         )
         self._loop.call_later(LOOK_EVERY_S, self._look)
 
+    def hold(self, size: int) -> None:
+        """Counts bytes of bodies that wait to be decoded, or (negative) that no longer do."""
+        self.held += size
+        if size < 0:
+            self._pump()
+
     def take(self, name: str) -> list[Work]:
         """Takes what waits for a host out of its queue."""
         host = self.host(name)
@@ -117,7 +126,8 @@ class Hosts:
         self._pump()
 
     def _pump(self) -> None:
-        while self._line and self._fast < self.settings.concurrency and self._open < self._most_open:
+        most = self.settings.concurrency
+        while self._line and self._fast < most and self._open < self._most_open and self.held < MOST_HELD:
             host = self._line.popleft()
             host.waits = False
             if host.free_at > self._loop.time():

@@ -25,7 +25,7 @@ from storage.media import Limits
 from storage.store import Store
 from storage.views import literal
 
-COMMIT_PARTS = 8
+COMMIT_PARTS = 4
 COMMIT_S = 10.0
 """Complete parts are committed when there are so many, or after so long."""
 
