@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.dotted import Absent, at_path, what
 from pipeline.errors import SourceError as SourceError
 from pipeline.files import File, parquet, reading
 from pipeline.files import files as files
@@ -42,21 +43,27 @@ def valid(name: str) -> str:
     return name
 
 
-def read(path: File, columns: list[str] | None = None) -> Iterator[Record]:
+def read(path: File, columns: list[str] | None = None, items: str | None = None) -> Iterator[Record]:
     """The file's records; `columns` spares reading others where the format allows it.
+
+    `items` is where the list of records lies in a JSON document ("photos.photo"); one object is a list of one.
 
     Raises:
         SourceError: the file is not there, or is not what its name says.
     """
     kind = path.suffix.lower().lstrip(".")
-    readers = {"csv": _csv, "tsv": _csv, "jsonl": _jsonl, "ndjson": _jsonl, "json": _json, "txt": _lines}
+    if items is not None and kind != "json":
+        raise SourceError(f"{path.name}: items are looked for in .json files")
+    readers = {"csv": _csv, "tsv": _csv, "jsonl": _jsonl, "ndjson": _jsonl, "txt": _lines}
     try:
         if kind == "parquet":
             yield from _parquet(path, columns)
+        elif kind == "json":
+            yield from _json(path, items)
         elif kind in readers:
             yield from readers[kind](path)
         else:
-            ends = ", ".join((*readers, "parquet"))
+            ends = ", ".join((*readers, "json", "parquet"))
             raise SourceError(f"{path.name}: its name should end in one of {ends}")
     except FileNotFoundError:
         raise SourceError(f"{path.name}: no such file") from None
@@ -97,10 +104,20 @@ def _jsonl(path: File) -> Iterator[Record]:
             yield _record(number, parse_json(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line))
 
 
-def _json(path: File) -> Iterator[Record]:
+def _json(path: File, items: str | None) -> Iterator[Record]:
     value = parse_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    if isinstance(value, NotJson):
+        raise SourceError(f"{path.name}: not JSON; it should hold a JSON list of objects")
+    if items is not None:
+        try:
+            value = at_path(value, items)
+        except Absent as absent:
+            raise SourceError(f'{path.name}: items = "{items}": {absent}') from None
+        value = [value] if isinstance(value, dict) else value
     if not isinstance(value, list):
-        raise SourceError(f"{path.name}: should hold a JSON list of objects")
+        wanted = "should hold a JSON list of objects" if items is None else f'items = "{items}"'
+        hint = '; say items = "…" to name the list in it' if items is None else ", not a list"
+        raise SourceError(f"{path.name}: {wanted}: it is {what(value)}{hint}")
     for number, item in enumerate(value):
         yield _record(number, item)
 

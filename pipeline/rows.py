@@ -15,10 +15,13 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from pipeline import records
+from pipeline.dotted import Absent, at_path, only
 from pipeline.files import File
 from pipeline.records import SourceError
 from pipeline.step import RAW, Source, Step
 from pipeline.text import to_bytes
+from pipeline.web.urls import redacted
+from pipeline.web import rights
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "file": ("file", "file_name", "filename", "image_file", "image_path", "filepath", "path", "image", "img"),
@@ -41,6 +44,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 TEXTUAL = ("prompt", "lang", "task", "label", "url", "page_url", "licence", "author", "consent", "document")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_@][A-Za-z0-9]{2,8})*")
+_URI = re.compile(r"https?://\S+", re.I)
 BATCH_ROWS = 256
 BATCH_BYTES = 32 << 20
 
@@ -112,28 +116,52 @@ class RowSettings(Step):
                 f'{where}: which column holds the {needed}? Say columns = {{{needed} = "…"}}; {there}'
             )
 
-    def stated(self, path: File, needed: str) -> Iterator[Stated]:
+    def stated(self, path: File, needed: str, items: str | None = None) -> Iterator[Stated]:
         """The records of a table that state a file or a URL (`needed`), and those that cannot be used.
+
+        Of JSON documents whose list lies at `items`, a list of one is its item, and a reply may hold no records.
 
         Raises:
             SourceError: the table cannot be read, or has no such column.
         """
         kinds: dict[tuple[str, ...], dict[str, str]] = {}
-        for record in records.read(path):
-            names = tuple(record.values)
+        absent: dict[str, str] = {}
+        for record in records.read(path, items=items):
+            values = self._with_dotted(record.values, absent)
+            names = tuple(values)
             if names not in kinds and record.wrong is None:
                 kinds[names] = self.recognise(names, (needed, *FIELDS))
             columns = kinds.get(names, {})
-            key = record.values.get(columns.get(needed, ""))
+            rest = {f: values[name] for f, name in columns.items()}
+            if items is not None:
+                rest = {f: value if f == "text" else only(value) for f, value in rest.items()}
+            key = rest.pop(needed, None)
             key = key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
             key = key.replace("\0", "").strip() if isinstance(key, str) else ""
             if record.wrong is not None or not key:
                 yield Stated(record.number, wrong=record.wrong or f"states no {needed}")
             else:
-                rest = {f: record.values[name] for f, name in columns.items() if f != needed}
+                if "licence" in rest:
+                    rest["licence"] = _licence(rest["licence"], names=items is not None)
                 count, position = len(as_texts(rest.get("text"))), as_position(rest.get("position"))
                 yield Stated(record.number, key, _LINE(rest), count, position)
-        self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, needed)
+        there = dict.fromkeys(name for names in kinds for name in names)
+        for field, column in self.columns.items():
+            if column in absent and column not in there:
+                raise SourceError(f'{path.name}: {field} = "{column}": {absent[column]}')
+        if kinds or items is None:
+            self.check_columns(there, path.name, needed)
+
+    def _with_dotted(self, values: dict[str, Any], absent: dict[str, str]) -> dict[str, Any]:
+        """The values, and those that dotted names of columns lead to; `absent` is told which lead nowhere."""
+        found = dict[str, Any]()
+        for column in self.columns.values():
+            if "." in column and column not in values and column.partition(".")[0] in values:
+                try:
+                    found[column] = at_path(values, column)
+                except Absent as error:
+                    absent.setdefault(column, str(error))
+        return values | found if found else values
 
     def unfold(self, lines: str) -> list[dict[str, Any]]:
         """The rows of RAW that the JSON lines of `Stated` hold."""
@@ -146,12 +174,21 @@ class RowSettings(Step):
         for field in TEXTUAL:
             value = as_text(record.get(columns.get(field, "")))
             if value is not None:
-                row[field] = value
+                row[field] = redacted(value) if field in ("url", "page_url") else value
         position = as_position(record.get(columns.get("position", "")))
         if position is not None:
             row["position"] = position
         texts = as_texts(record.get(columns.get("text", "")))
         return [{**row, "lang": lang or row["lang"], "text": as_bytes(text)} for lang, text in texts]
+
+
+def _licence(value: Any, names: bool) -> Any:
+    """A stated licence: the SPDX id of a URI, or of a name, if there is one; else as it is stated."""
+    text = as_text(value)
+    if text is None or not (names or _URI.fullmatch(text)):
+        return value
+    found = rights.licence(text) or ""
+    return value if _URI.match(found) else found
 
 
 class RowSource(RowSettings, Source):

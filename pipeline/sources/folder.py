@@ -45,12 +45,15 @@ class _Item:
 class Folder(RowSource):
     """Pictures below a folder, with captions in .txt, .json or one CSV, TSV, JSONL or Parquet table."""
 
-    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "shard_rows"})
+    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "items", "shard_rows"})
 
     path: str = Field(description='The folder, on this machine or as "s3://bucket/folder".')
     metadata: str | None = Field(
         default=None,
         description='Table in the folder whose rows name a file; found if there is just one; "" for none.',
+    )
+    items: str | None = Field(
+        default=None, description='Where the rows lie in a table that is a JSON document ("records").'
     )
     shard_rows: int = Field(default=1024, gt=0, description="Pictures in a part.")
 
@@ -115,7 +118,7 @@ class Folder(RowSource):
         """Rows of the table by file, as JSON lines, and an item for each row that cannot be used."""
         texts: dict[str, str] = {}
         bad: list[_Item] = []
-        for row in self.stated(path, "file"):
+        for row in self.stated(path, "file", self.items):
             if row.wrong is not None:
                 origin = f"{path.name}#{row.number}"
                 bad.append(_Item(origin, digest(row.wrong)[:16], error="bad_row", detail=row.wrong))

@@ -1,4 +1,4 @@
-"""Pictures named by their URLs in a CSV, TSV, JSONL, Parquet or text list.
+"""Pictures named by their URLs in a CSV, TSV, JSON, JSONL, Parquet or text list, or in saved replies of an API.
 
 `origin` is the URL as it is written, so a relative one has the same identity wherever `base_url` points; the
 rows of one URL are numbered in the order of the list. Only rows that are new or changed are fetched.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterator
 from typing import Any, ClassVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from pydantic import Field
 
@@ -27,10 +27,17 @@ AT_ONCE = 1 << 14
 class UrlList(WebSource):
     """Pictures fetched from a list of URLs, with whatever its columns say of them."""
 
-    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "base_url", "shard_rows"})
+    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "items", "base_url", "shard_rows"})
 
     path: str = Field(description='The list, or a pattern ("lists/*.csv").')
-    base_url: str | None = Field(default=None, description="What relative URLs are relative to.")
+    items: str | None = Field(
+        default=None,
+        description='Where the rows lie in a JSON document ("photos.photo"; "" if it is the list, or one row).',
+    )
+    base_url: str | None = Field(
+        default=None,
+        description='What relative URLs are relative to, or a pattern that holds one: "https://host/{}.jpg".',
+    )
     shard_rows: int = Field(default=1024, gt=0, description="Rows in a part.")
 
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
@@ -65,7 +72,7 @@ class UrlList(WebSource):
         settings = self.fingerprint()
         positions = Positions()
         for path in records.files(self.path):
-            for row in self.stated(path, "url"):
+            for row in self.stated(path, "url", self.items):
                 url = as_text(row.key) or ""
                 origin = redacted(url) if row.wrong is None else f"{path.name}#{row.number}"
                 position = positions.take(origin, row.position, row.texts)
@@ -75,6 +82,8 @@ class UrlList(WebSource):
 
     def _absolute(self, url: str) -> str:
         try:
+            if self.base_url and "{}" in self.base_url:
+                return url if urlsplit(url).scheme else self.base_url.replace("{}", url)
             return urljoin(self.base_url, url) if self.base_url else url
         except ValueError:  # the fetcher says what is wrong with it
             return url
