@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
+from rich.markup import escape
 
 from flows import tokenizers
 from flows.config import Config, read
@@ -25,6 +26,7 @@ from flows.progress import bar, say
 from flows.runners import task_runner
 from pipeline import splits, stage
 from pipeline.collect import Origin
+from pipeline.errors import SourceError
 from pipeline.stage import Job
 from pipeline.step import Annotator
 from pipeline.web import intake
@@ -117,18 +119,25 @@ class Ingested:
     came_in: int
 
 
-def collect(site: Site) -> int:
-    """Reads every source's new shards."""
-    made, config = 0, site.config
+def collect(site: Site) -> tuple[int, dict[str, str]]:
+    """Reads every source's new shards; parts made, and what went wrong with sources of the web.
+
+    A library that is down keeps nobody else from being read; a folder that is not there is a mistake to tell at once.
+    """
+    made, failed, config = 0, {}, site.config
     for settings in config.sources:
         origin = Origin(settings.name, config.source_steps[settings.name], settings.held_out)
         if isinstance(origin.source, WebSource):
-            made += harvest(site, origin)
+            try:
+                made += harvest(site, origin)
+            except SourceError as error:
+                failed[settings.name] = str(error)
+                say(f"[red]{settings.name}: {escape(str(error))}[/]; going on with the others")
             continue
         jobs = stage.plan_collect(site.store, origin, config.media)
         function = partial(stage.work_collect, limits=config.media)
         made += mill(site, f"collect {settings.name}", jobs, function)
-    return made
+    return made, failed
 
 
 def annotate(site: Site, annotators: Sequence[Annotator], models: Mapping[str, Any]) -> int:
@@ -174,10 +183,13 @@ def run(config: Config) -> Ingested:
     parts.commit(store, parts.waiting(store))  # what a kill left staged
     with task_runner(config.run) as runner:
         site = Site(store, config, runner)
-        made = collect(site)
+        made, failed = collect(site)
+        told_off = "; ".join(f"{name}: {why}" for name, why in failed.items())
         made += annotate(site, config.annotator_steps, {})
         made += decide(site)
         made += told("split", partial(splits.assign_all, store, config.splits)) > 0
+        if not funnel_totals(store)[1] and failed:
+            raise SourceError(told_off)
         if not funnel_totals(store)[1]:
             raise SnapshotIncomplete("no row was kept: `millrace stats` shows what came in and where it went")
         models = tokenizers.ready(store, config)
@@ -188,6 +200,8 @@ def run(config: Config) -> Ingested:
         image_tokenizer=models["image_tokenizer"].id,
         licences=config.licences.allow,
     ).name
+    if failed:
+        raise SourceError(f"{told_off}; what the other sources brought is in snapshot {name}")
     came_in, kept = funnel_totals(store)
     return Ingested(name, made, store.version("samples") - before, kept, came_in)
 

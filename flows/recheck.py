@@ -10,9 +10,12 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.config import read
+from flows import tokenizers
+from flows.config import Config, read
 from flows.progress import bar, say
+from pipeline import splits
 from pipeline.web import recheck as asking
+from storage import snapshot
 
 
 @flow(name="recheck")
@@ -28,9 +31,27 @@ def recheck(config: str = "millrace.toml", days: int = 30) -> dict[str, Any]:
     with bar("recheck", None, "URLs") as shown:
         done = asking.run(settings.open_store(), settings.fetch, bases, timedelta(days=days), shown.update)
         shown.update(done.asked, total=done.asked)
+    if done.withdrawn:
+        say(f"snapshot {renew(settings)}: training reads it from now on")
     create_table_artifact(key="recheck", table=[asdict(done)], description="Consents asked again")
     say(f"{done.asked:,} addresses asked, {done.refused:,} refuse, {done.withdrawn:,} rows withdrawn")
     return asdict(done)
+
+
+def renew(settings: Config) -> str:
+    """A snapshot without the withdrawn rows, so that "latest" no longer holds them; its name, or "" if there is none."""
+    store = settings.open_store()
+    splits.assign_all(store, settings.splits)
+    if not (store.folder("tokenizers") / "current.json").exists():
+        return ""
+    models = tokenizers.ready(store, settings)
+    made = snapshot.create(
+        store,
+        text_tokenizer=models["text_tokenizer"].id,
+        image_tokenizer=models["image_tokenizer"].id,
+        licences=settings.licences.allow,
+    )
+    return made.name
 
 
 def start(config: str, days: int) -> dict[str, Any]:

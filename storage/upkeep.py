@@ -69,7 +69,11 @@ def drop_orphans(store: Store) -> int:
         with store.connect() as db:
             found = db.sql("SELECT image_id FROM images ANTI JOIN samples USING (image_id)").to_arrow_table()
         if found.num_rows:
-            for table in [*TABLES.values(), *store.declared()]:
-                if table.key[0] == "image_id":
-                    store.delete(table.name, found["image_id"])
+            beside = [
+                table.name for table in [*TABLES.values(), *store.declared()] if table.key[0] == "image_id"
+            ]
+            for name in sorted(
+                beside, key=lambda name: name == "images"
+            ):  # last: a kill before it begins anew
+                store.delete(name, found["image_id"])
     return found.num_rows

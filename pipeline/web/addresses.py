@@ -14,6 +14,10 @@ from typing import Any
 from pipeline.web.errors import FetchError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+HOLDING = tuple(ipaddress.IPv6Network(one) for one in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+"""IPv6 networks whose last 32 bits are an IPv4 address: compatible, translated, NAT64."""
+LOCAL = tuple(ipaddress.IPv6Network(one) for one in ("fec0::/10", "64:ff9b:1::/48"))
+"""Networks of a site's own that older tables of the standard library take for public ones."""
 
 
 class Gate:
@@ -45,7 +49,7 @@ def real(address: Address) -> Address:
     """The IPv4 address that hides inside an IPv6 one (mapped, 6to4, Teredo, NAT64), or the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and address in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and int(address) > 1 and any(address in network for network in HOLDING):
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return inner or address
     return address
@@ -54,4 +58,6 @@ def real(address: Address) -> Address:
 def is_public(address: str) -> bool:
     """Whether an address belongs to the public internet, also when it hides a private one inside IPv6."""
     found = real(ipaddress.ip_address(address.partition("%")[0]))
+    if isinstance(found, ipaddress.IPv6Address) and any(found in network for network in LOCAL):
+        return False
     return found.is_global and not found.is_multicast

@@ -130,7 +130,9 @@ class Record:
     """(URI, date) of the original of a revisit."""
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    """Of HTTP, in lower case; empty where there are none."""
+    """Of HTTP, in lower case, the first of each name; empty where there are none."""
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    """All of them: a site may forbid in a second line what the first allows."""
     media_type: str = ""
     charset: str | None = None
     wrong: str | None = None
@@ -306,8 +308,8 @@ class Archive:
         except Exception as error:
             record.wrong = f"no HTTP headers: {str(error)[:100]}"
             return
-        for name, value in http.headers:
-            record.headers.setdefault(name.lower(), value)
+        record.pairs = [(name.lower(), value) for name, value in http.headers]
+        record.headers = dict(reversed(record.pairs))
         code = http.get_statuscode()
         record.status = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else None
         record.media_type, record.charset = _media_type(record.headers.get("content-type", ""))

@@ -46,6 +46,10 @@ class Body:
             raise FetchError("too_large", f"over {self._limit} bytes", 200)
         self._parts.append(part)
 
+    def so_far(self) -> bytes:
+        """What came before the limit."""
+        return b"".join(self._parts)
+
     def finish(self) -> bytes:
         """The whole body.
 

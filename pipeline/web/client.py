@@ -7,13 +7,14 @@ An answer is final when it is a body, an error that will not pass, or one that a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -31,8 +32,30 @@ LONGEST_WAIT = 10.0
 """A server that asks for a longer pause (Retry-After) is left for a later run, in seconds."""
 
 Done = Callable[[Fetched], None]
-How = tuple[str, bool]
-"""What is accepted, and whether the headers are enough."""
+
+
+@dataclass
+class Ticket:
+    """A URL that was asked for and is not answered yet."""
+
+    url: str
+    done: Done
+    accept: str
+    peek: bool
+    tries: int
+    """How often it failed in earlier runs."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Those of this run."""
+    answered: bool = False
+
+    @property
+    def host(self) -> str:
+        return host_of(self.url)
+
+    @property
+    def number(self) -> int:
+        """Of the next attempt."""
+        return self.tries + len(self.attempts) + 1
 
 
 class Web:
@@ -42,14 +65,14 @@ class Web:
         self.settings = settings or FetchSettings()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
-        self._ends_at = (
-            None if self.settings.run_deadline is None else time.monotonic() + self.settings.run_deadline
-        )
-        self._waiting: dict[int, tuple[str, int, Done]] = {}
-        """Asked for and not yet answered: so that the run's end can answer them."""
-        self._numbers = 0
+        limit = self.settings.run_deadline
+        self._ends_at = None if limit is None else time.monotonic() + limit
+        self._waiting: dict[int, Ticket] = {}
+        self._gate, self._closed = threading.Lock(), False
         self.over = False
         """Whether the run's time is over: everything still asked for is answered at once."""
+        self.failed: BaseException | None = None
+        """A mistake of this program, for whoever waits for answers to raise."""
 
     def __enter__(self) -> Web:
         self._thread.start()
@@ -59,7 +82,9 @@ class Web:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
+        with self._gate:
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()
@@ -67,10 +92,10 @@ class Web:
     async def _begin(self) -> None:
         self._fetcher, self._hosts = Fetcher(self.settings), Hosts(self.settings)
         if self._ends_at is not None:
-            self._loop.call_later(max(0.0, self._ends_at - time.monotonic()), self._out_of_time)
+            self._loop.call_later(max(0.0, self._ends_at - time.monotonic()), self._stop)
 
     async def _end(self) -> None:
-        self._hosts.drop_all()
+        self._stop()  # whoever waits in another thread is answered
         for task in (others := asyncio.all_tasks() - {asyncio.current_task()}):
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -107,7 +132,12 @@ class Web:
         self, url: str, done: Done, accept: str = IMAGES, tries: int = 0, *, peek: bool = False
     ) -> None:
         """Asks for a URL that failed `tries` times in earlier runs; `done` is called in the fetcher's thread."""
-        self._loop.call_soon_threadsafe(self._submit, url, done, (accept, peek), tries)
+        ticket = Ticket(url, done, accept, peek, tries)
+        with self._gate:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._submit, ticket)
+                return
+        self._give_up(ticket, "run_deadline", "the fetcher was closed")
 
     @property
     def stuck(self) -> int:
@@ -116,107 +146,97 @@ class Web:
 
     def hold(self, size: int) -> None:
         """Counts bytes that wait to be decoded, or (negative) no longer do; fetching waits while there are too many."""
-        self._loop.call_soon_threadsafe(self._hosts.hold, size)
+        with self._gate:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._hosts.hold, size)
 
     def asides(self) -> list[Fetched]:
         """What was fetched beside pictures since the last call (robots.txt, pages, lists), without bodies."""
-        made, self._fetcher.asides = self._fetcher.asides, []
-        return made
+        waiting = self._fetcher.asides
+        return [waiting.popleft() for _ in range(len(waiting))]
 
     # --- in the fetcher's thread
 
-    def _submit(self, url: str, done: Done, how: How, tries: int) -> None:
-        self._numbers += 1
-        ticket = self._numbers
-        self._waiting[ticket] = (url, tries, done)
+    def _submit(self, ticket: Ticket) -> None:
+        self._waiting[id(ticket)] = ticket
         if self.over:
             self._give_up(ticket, "run_deadline", "the run's time was over")
-            return
-        self._queue(ticket, Fetched(url), how, tries)
+        else:
+            self._queue(ticket)
 
-    def _queue(self, ticket: int, so_far: Fetched, how: How, tries: int) -> None:
-        if ticket not in self._waiting:
-            return
-        host = host_of(so_far.url)
-        pause = self._hosts.paused(host)
+    def _queue(self, ticket: Ticket) -> None:
+        if not ticket.answered and not self._postponed(ticket):
+            self._hosts.submit(ticket.host, partial(self._work, ticket))
+
+    def _postponed(self, ticket: Ticket) -> bool:
+        """Answers at once if its host asked for a longer pause than a run waits."""
+        pause = self._hosts.paused(ticket.host)
         if pause > LONGEST_WAIT:
-            self._give_up(
-                ticket, "postponed", f"its host asked for a pause of {pause:.0f} s", pause, so_far.attempts
-            )
-            return
-        self._hosts.submit(host, partial(self._work, ticket, so_far, how, tries))
+            self._give_up(ticket, "postponed", f"its host asked for a pause of {pause:.0f} s", pause)
+        return pause > LONGEST_WAIT
 
-    async def _work(self, ticket: int, so_far: Fetched, how: How, tries: int) -> None:
-        host = host_of(so_far.url)
-        pause = self._hosts.paused(host)
-        if pause > LONGEST_WAIT:  # said while this one stood in the queue
-            self._give_up(
-                ticket, "postponed", f"its host asked for a pause of {pause:.0f} s", pause, so_far.attempts
-            )
+    async def _work(self, ticket: Ticket) -> None:
+        if ticket.answered or self._postponed(ticket):  # the host said so while this one stood in its queue
             return
         try:
-            await self._mind_delay(host, so_far.url)
-            found = await self._fetcher.attempt(so_far.url, tries + 1, *how)
-        except Exception as error:  # what nobody thought of is a verdict on this URL, not on the run
-            found = Fetched(so_far.url)
-            found.attempts.append(Attempt(so_far.url, tries + 1, host))
-            fail(
-                found,
-                found.attempts[0],
-                FetchError("connection", f"{type(error).__name__}: {str(error)[:200]}"),
-            )
+            found = await self._fetcher.attempt(ticket.url, ticket.number, ticket.accept, ticket.peek)
+            self._learn(ticket)
+            await self._after(ticket, found)
+        except Exception as error:  # nobody thought of this one: the URL gets a verdict, the run its end
+            self.failed = error
+            self._give_up(ticket, "connection", f"{type(error).__name__}: {str(error)[:200]}")
+
+    async def _after(self, ticket: Ticket, found: Fetched) -> None:
+        """Tries again soon, or answers."""
         tried, wait = found.attempts[-1], found.wait
-        found.attempts = so_far.attempts + found.attempts
+        ticket.attempts.append(tried)
+        found.attempts = ticket.attempts
         if wait:
-            self._hosts.pause(host, wait)
+            self._hosts.pause(found.asked or ticket.host, wait)
         if wait > LONGEST_WAIT:  # nothing of this host can be had in this run
-            for work in self._hosts.take(host):
+            for work in self._hosts.take(found.asked or ticket.host):
                 await work()
         if found.error in PASSING:
             tried.next_due = tried.recorded_at + timedelta(seconds=max(self.settings.retry_later, wait))
-        again = len(found.attempts) <= self.settings.retries and wait <= LONGEST_WAIT
+        again = len(ticket.attempts) <= self.settings.retries and wait <= LONGEST_WAIT
         if found.error in TRANSIENT and again and not self.over:
-            wait = wait or backoff(found.url, len(found.attempts))
-            self._loop.call_later(wait, self._queue, ticket, found, how, tries + 1)
+            self._loop.call_later(wait or backoff(ticket.url, len(ticket.attempts)), self._queue, ticket)
             return
-        self._finish(ticket, found)
+        self._answer(ticket, found)
 
-    async def _mind_delay(self, host: str, url: str) -> None:
-        """Takes over the pause between requests that robots.txt asks for, as soon as it has been read."""
-        policies, state = self._fetcher.consent, self._hosts.host(host)
-        if state.delay is not None or "robots" not in self.settings.consent:
+    def _learn(self, ticket: Ticket) -> None:
+        """Takes over the pause that robots.txt asks for, once it has been read."""
+        if self._hosts.host(ticket.host).known:
             return
-        state.delay = 0.0
+        asked = 0.0
+        with contextlib.suppress(FetchError, ValueError):
+            policy = self._fetcher.consent.known(parsed(ticket.url))
+            asked = (policy.delay(self.settings.user_agent) if policy else None) or 0.0
+        self._hosts.learn(ticket.host, asked)
+
+    def _answer(self, ticket: Ticket, found: Fetched) -> None:
+        if ticket.answered:
+            return
+        ticket.answered = True
+        self._waiting.pop(id(ticket), None)
         try:
-            async with asyncio.timeout(self.settings.deadline):
-                asked = (await policies.policy(parsed(url))).delay(self.settings.user_agent)
-        except (FetchError, TimeoutError, ValueError):
-            return
-        if asked:
-            state.delay = min(asked, self.settings.deadline)
-            self._hosts.pause(host, state.delay)
+            ticket.done(found)
+        except Exception as error:
+            self.failed = error
 
-    def _finish(self, ticket: int, found: Fetched) -> None:
-        if (asked := self._waiting.pop(ticket, None)) is not None:
-            asked[2](found)
-
-    def _give_up(
-        self, ticket: int, reason: str, detail: str, wait: float = 0.0, before: list[Attempt] | None = None
-    ) -> None:
+    def _give_up(self, ticket: Ticket, reason: str, detail: str, wait: float = 0.0) -> None:
         """Answers without asking: the URL is due again."""
-        url, tries, _ = self._waiting[ticket]
-        found = Fetched(url)
-        tried = Attempt(url, tries + 1 + len(before or []), host_of(url) or None)
-        found.attempts = [*(before or []), tried]
+        found, tried = Fetched(ticket.url), Attempt(ticket.url, ticket.number, ticket.host or None)
+        found.attempts = [*ticket.attempts, tried]
         fail(found, tried, FetchError(reason, detail))
         tried.next_due = now() + timedelta(seconds=wait)
-        self._finish(ticket, found)
+        self._answer(ticket, found)
 
-    def _out_of_time(self) -> None:
+    def _stop(self) -> None:
         self.over = True
         self._hosts.drop_all()
-        for ticket in list(self._waiting):
-            self._give_up(ticket, "run_deadline", f"the run's {self.settings.run_deadline:g} s were over")
+        for ticket in list(self._waiting.values()):
+            self._give_up(ticket, "run_deadline", "the run's time was over")
 
 
 def host_of(url: str) -> str:

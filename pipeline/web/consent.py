@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from protego import Protego
 from yarl import URL
 
-from pipeline.web.errors import FetchError
+from pipeline.web.errors import TRANSIENT, FetchError
 from pipeline.web.ledger import Decision, Fetched
 from pipeline.web.settings import FetchSettings
 
@@ -25,10 +25,41 @@ Get = Callable[[URL], Awaitable[Fetched]]
 DAY = 86_400.0
 ROBOTS_BYTES = 512 << 10
 """RFC 9309 asks for at least 500 KiB to be read."""
+AGAIN_S = (0.5, 1.0)
 SAME_FOR_THE_URL = frozenset({"dns", "forbidden_address", "bad_url"})
 """If robots.txt fails like this, the URL would fail alike: that is what the ledger then says."""
 WORDS = 200
 """Characters of evidence that are kept."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A path as robots.txt writes them: `*` for anything, `$` for the end. Matched without going back: the
+    pattern comes from outside."""
+
+    parts: tuple[str, ...]
+    ends: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        text = re.sub(r"\*+", "*", text[:2000])
+        return cls(tuple(text.removesuffix("$").split("*")), text.endswith("$"))
+
+    def fits(self, path: str) -> bool:
+        first, *rest = self.parts
+        if not path.startswith(first):
+            return False
+        at = len(first)
+        for part in rest[:-1]:
+            if (found := path.find(part, at)) < 0:
+                return False
+            at = found + len(part)
+        if not rest:
+            return not self.ends or at == len(path)
+        last = rest[-1]
+        return (
+            (path.endswith(last) and len(path) - len(last) >= at) if self.ends else path.find(last, at) >= 0
+        )
 
 
 @dataclass(frozen=True)
@@ -39,8 +70,8 @@ class Policy:
     robots_url: str
     robots_mark: str
     unreachable: str | None
-    reservations: tuple[tuple[re.Pattern[str], bool, str], ...]
-    """TDMRep: pattern of a path, whether rights are reserved, the policy's URL."""
+    reservations: tuple[tuple[Location, bool, str], ...]
+    """TDMRep: which paths, whether rights are reserved, the policy's URL."""
     expires: float
 
     def delay(self, agent: str) -> float | None:
@@ -83,8 +114,8 @@ class Consent:
             if policy.robots and not policy.robots.can_fetch(str(target), self.settings.user_agent):
                 return Decision(False, "robots", policy.robots_mark, policy.robots_url), policy
         if "tdmrep" in signs:
-            for pattern, reserved, rights in policy.reservations:
-                if pattern.match(target.raw_path):
+            for location, reserved, rights in policy.reservations:
+                if location.fits(target.raw_path):
                     if reserved:
                         words = f"tdm-reservation: 1 {rights}".strip()
                         return Decision(
@@ -95,13 +126,32 @@ class Consent:
 
     async def _read(self, origin: URL) -> Policy:
         robots_url = origin / "robots.txt"
-        asked = [self._get(robots_url)] if "robots" in self.settings.consent else []
+        asked: list[Awaitable[Fetched]] = (
+            [self._patiently(robots_url)] if "robots" in self.settings.consent else []
+        )
         if "tdmrep" in self.settings.consent:
             asked.append(self._get(origin / ".well-known/tdmrep.json"))
         found = {str(one.url): one for one in await asyncio.gather(*asked)}
         robots, mark, unreachable = _robots(found.get(str(robots_url)))
         reservations = _reservations(found.get(str(origin / ".well-known/tdmrep.json")))
         return Policy(robots, str(robots_url), mark, unreachable, reservations, time.monotonic() + DAY)
+
+    async def _patiently(self, url: URL) -> Fetched:
+        """One reset must not shut a host out: what may pass is tried again soon."""
+        found = await self._get(url)
+        for pause in AGAIN_S:
+            if found.error not in TRANSIENT or found.error == "dns" or found.wait:
+                break
+            await asyncio.sleep(pause)
+            found = await self._get(url)
+        return found
+
+    def known(self, target: URL) -> Policy | None:
+        """The host's policy, if it was read already."""
+        task = self._policies.get(str(target.origin()))
+        if task is None or not task.done() or task.cancelled() or task.exception():
+            return None
+        return task.result()
 
 
 def _old(policy: Policy) -> bool:
@@ -119,16 +169,12 @@ def _robots(found: Fetched | None) -> tuple[Protego | None, str, str | None]:
     code = found.error.removeprefix("http_")
     if code.isdigit() and 400 <= int(code) < 500 and code != "429":
         return None, f"HTTP {code}: no robots.txt", None
-    if found.error in (
-        "too_many_redirects",
-        "too_large",
-        "bad_encoding",
-    ):  # RFC 9309: as if it were not there
+    if found.error == "too_many_redirects":  # RFC 9309: as if it were not there
         return None, f"{found.error}: no robots.txt", None
     return None, found.error, found.error
 
 
-def _reservations(found: Fetched | None) -> tuple[tuple[re.Pattern[str], bool, str], ...]:
+def _reservations(found: Fetched | None) -> tuple[tuple[Location, bool, str], ...]:
     """The rules of a tdmrep.json; one that cannot be read states none."""
     if found is None or not found.body:
         return ()
@@ -142,16 +188,10 @@ def _reservations(found: Fetched | None) -> tuple[tuple[re.Pattern[str], bool, s
     for rule in rules[:1000]:
         if isinstance(rule, dict) and isinstance(rule.get("location"), str) and "tdm-reservation" in rule:
             reserved = str(rule["tdm-reservation"]) == "1"
-            made.append((_pattern(rule["location"]), reserved, str(rule.get("tdm-policy") or "")[:WORDS]))
+            made.append(
+                (Location.parse(rule["location"]), reserved, str(rule.get("tdm-policy") or "")[:WORDS])
+            )
     return tuple(made)
-
-
-def _pattern(location: str) -> re.Pattern[str]:
-    """A location as robots.txt writes paths: `*` for anything, `$` for the end."""
-    location = re.sub(r"\*+", "*", location[:2000])
-    ends = location.endswith("$")
-    parts = [re.escape(part) for part in location.removesuffix("$").split("*")]
-    return re.compile(".*".join(parts) + ("$" if ends else ""))
 
 
 def refused_by_headers(headers: Iterable[tuple[str, str]], settings: FetchSettings) -> Decision | None:
@@ -173,21 +213,24 @@ def forbids(value: str, refusals: Iterable[str], agent: str = "") -> bool:
     """Whether the words of an X-Robots-Tag or meta robots refuse; "bot: noai" binds only that bot."""
     bot = ""
     for part in value.lower().split(","):
-        name, colon, rest = part.strip().partition(":")
-        if colon and name.strip() not in (
-            "unavailable_after",
-            "max-snippet",
-            "max-image-preview",
-            "max-video-preview",
-        ):
-            bot, part = name.strip(), rest
+        name, colon, rest = part.partition(":")
+        name = name.strip()
+        if (
+            colon and BOT.fullmatch(name) and name not in WITH_VALUES
+        ):  # else a date's or a directive's own colon
+            bot, part = name, rest
         if bot in ("", agent) and part.strip() in refusals:
             return True
     return False
 
 
-META = re.compile(rb"<meta\b[^>]{0,2000}>", re.IGNORECASE)
-ATTRIBUTE = re.compile(rb"""([a-z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+BOT = re.compile(r"[a-z][a-z0-9_-]*")
+WITH_VALUES = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+META = re.compile(rb"<meta\b[^>]{0,2000}+>", re.IGNORECASE)
+ATTRIBUTE = re.compile(
+    rb"""\b([a-z-]{1,40}+)\s{0,20}+=\s{0,20}+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""", re.IGNORECASE
+)
+"""Possessive and bounded, so that no page makes it go back and forth."""
 HEAD_BYTES = 256 << 10
 
 

@@ -10,9 +10,13 @@ import contextlib
 import ctypes
 import json
 import multiprocessing
+import os
 import resource
 import signal
+import socket
+import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +30,9 @@ from storage.media import Limits, MediaError, Picture
 
 SECONDS = 60.0
 """A picture that takes longer ends its decoder."""
+LOOK_EVERY_S = 1.0
+LONGEST = 1 << 30
+"""Bytes of a stored picture, at most."""
 IN_STORE = 2
 """Pictures that a process has been sent: the one at work, and the next."""
 
@@ -47,15 +54,17 @@ class Child:
     process: Any
     link: Connection
     sent: deque[Job] = field(default_factory=deque)
+    since: float = 0.0
+    """When the picture at work became it."""
 
 
 class Decoders:
-    """Some decoding processes; they are started by the first picture."""
+    """Some decoding processes, each started by its first picture."""
 
     def __init__(self, limits: Limits, processes: int, memory: int) -> None:
-        self._settings, self._processes = (limits, memory), processes
+        self._limits = limits
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._lanes: list[Lane] = []
+        self._lanes = [Lane(self._jobs, limits, memory) for _ in range(processes)]
 
     def __enter__(self) -> Decoders:
         return self
@@ -71,14 +80,17 @@ class Decoders:
         for lane in self._lanes:
             lane.join()
 
+    @property
+    def failed(self) -> BaseException | None:
+        """A mistake of this program, for whoever waits for pictures to raise."""
+        return next((lane.failed for lane in self._lanes if lane.failed), None)
+
     def submit(self, raw: bytes, done: Done) -> None:
         """Decodes a picture; `done` is called in another thread."""
         if not raw:
-            done(decode(raw, self._settings[0]))
+            done(decode(raw, self._limits))
             return
         self._jobs.put(Job(raw, done))
-        if not self._lanes:
-            self._lanes = [Lane(self._jobs, *self._settings) for _ in range(self._processes)]
 
 
 class Lane:
@@ -88,22 +100,24 @@ class Lane:
         self._jobs, self._settings = jobs, (limits, memory)
         self._lock, self._room = threading.Lock(), threading.Semaphore(IN_STORE)
         self._stopped = self._closing = False
-        self._child = self._start()
-        self._threads = [
-            threading.Thread(target=work, name="decode", daemon=True) for work in (self._send, self._read)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._child: Child | None = None
+        self._reader: threading.Thread | None = None
+        self.failed: BaseException | None = None
+        self._sender = threading.Thread(target=self._send, name="decode", daemon=True)
+        self._sender.start()
 
     def stop(self) -> None:
-        """Ends the process at once."""
+        """Ends the process at once; what waits is answered."""
         self._stopped = True
-        self._child.process.kill()
+        if self._child is not None:
+            self._child.process.kill()
 
     def join(self) -> None:
-        for thread in self._threads:
-            thread.join(SECONDS)
-        self._child.process.join(5)
+        """Waits until all is answered and the process has ended."""
+        self._sender.join()
+        if self._reader is not None and self._child is not None:
+            self._reader.join()
+            self._child.process.join()
 
     def _start(self) -> Child:
         context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
@@ -112,40 +126,73 @@ class Lane:
         process = context.Process(target=serve, args=(theirs, *self._settings), daemon=True)
         process.start()
         theirs.close()
+        give_up_reading(ours, SECONDS)
         return Child(process, ours)
 
     def _send(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._room.acquire()
-            with self._lock:
-                child = self._child
-                child.sent.append(job)
-            with contextlib.suppress(OSError):  # it died: the reader sees that, too
-                child.link.send_bytes(job.raw)
+        try:
+            while (job := self._jobs.get()) is not None:
+                while not self._room.acquire(timeout=0.5):
+                    if self._stopped:
+                        break
+                if self._stopped:
+                    self._tell(job, MediaError("decoder_died", "the run was stopped"))
+                else:
+                    self._pass_on(job)
+        except Exception as error:  # no process can be started: the run cannot go on
+            self.failed = error
+            return
         self._closing = True
-        for _ in range(IN_STORE):  # all that was sent has been answered
-            self._room.acquire()
-        with contextlib.suppress(OSError):
-            self._child.link.send_bytes(b"")
+        if self._child is not None:
+            for _ in range(0 if self._stopped else IN_STORE):  # all that was sent has been answered
+                self._room.acquire()
+            with contextlib.suppress(OSError):
+                self._child.link.send_bytes(b"")
+
+    def _pass_on(self, job: Job) -> None:
+        with self._lock:
+            if self._child is None:
+                self._child = self._start()
+                self._reader = threading.Thread(target=self._read, name="decode", daemon=True)
+                self._reader.start()
+            child = self._child
+            if not child.sent:
+                child.since = time.monotonic()
+            child.sent.append(job)
+        with contextlib.suppress(OSError):  # it died: the reader sees that, too
+            child.link.send_bytes(job.raw)
 
     def _read(self) -> None:
-        while True:
-            child = self._child
-            try:
-                while not child.link.poll(SECONDS):
-                    if child.sent:
-                        child.process.kill()
-                answer = received(child.link)
-            except (EOFError, OSError):
-                if not self._buried(child):
-                    return
-                continue
-            job = child.sent.popleft()
-            self._room.release()
-            job.done(answer)
+        try:
+            while (child := self._child) is not None:
+                answer = self._answer(child)
+                if answer is None:
+                    if not self._buried(child):
+                        return
+                    continue
+                job = child.sent.popleft()
+                child.since = time.monotonic()
+                self._room.release()
+                self._tell(job, answer)
+        except Exception as error:
+            self.failed = error
+
+    def _answer(self, child: Child) -> Picture | MediaError | None:
+        """The next one; None if the process ended, took too long, or said what no decoder says."""
+        try:
+            while not child.link.poll(LOOK_EVERY_S):
+                if child.sent and time.monotonic() - child.since > SECONDS:
+                    child.process.kill()
+            return received(child.link)
+        except (EOFError, OSError):
+            return None
+        except Exception:  # a file has taken the process: nothing that it says counts
+            child.process.kill()
+            return None
 
     def _buried(self, child: Child) -> bool:
         """Replaces a process that ended; False if that is what it was told to."""
+        child.process.kill()
         child.process.join()
         if self._closing and not child.sent:
             return False
@@ -156,18 +203,29 @@ class Lane:
             fresh = None if self._stopped else self._start()
             left, child.sent = list(child.sent), deque()
             if fresh is not None:
-                fresh.sent, self._child = deque(left), fresh
+                fresh.sent, fresh.since, self._child = deque(left), time.monotonic(), fresh
                 with contextlib.suppress(OSError):
                     for job in left:
                         fresh.link.send_bytes(job.raw)
         if culprit is not None:
             self._room.release()
-            culprit.done(MediaError("decoder_died", f"exit status {child.process.exitcode}"))
-        if fresh is None:
-            for job in left:
-                self._room.release()
-                job.done(MediaError("decoder_died", "the run was stopped"))
+            self._tell(culprit, MediaError("decoder_died", f"exit status {child.process.exitcode}"))
+        for job in left if fresh is None else ():
+            self._room.release()
+            self._tell(job, MediaError("decoder_died", "the run was stopped"))
         return fresh is not None
+
+    def _tell(self, job: Job, answer: Picture | MediaError) -> None:
+        try:
+            job.done(answer)
+        except Exception as error:
+            self.failed = error
+
+
+def give_up_reading(link: Connection, seconds: float) -> None:
+    """A process that says half a message must not hold its reader for ever."""
+    with socket.socket(fileno=os.dup(link.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))
 
 
 def serve(link: Connection, limits: Limits, memory: int) -> None:
@@ -199,7 +257,7 @@ def received(link: Connection) -> Picture | MediaError:
         EOFError, OSError: the decoder ended.
     """
     told = json.loads(link.recv_bytes(1 << 20))
-    return MediaError(**told) if "reason" in told else Picture(**told, image=link.recv_bytes())
+    return MediaError(**told) if "reason" in told else Picture(**told, image=link.recv_bytes(LONGEST))
 
 
 def decode(raw: bytes, limits: Limits) -> Picture | MediaError:

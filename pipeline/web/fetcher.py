@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ class Fetcher:
     def __init__(self, settings: FetchSettings) -> None:
         self.settings = settings
         self.consent = Consent(settings, self._for_consent)
-        self.asides: list[Fetched] = []
+        self.asides: deque[Fetched] = deque()
         """robots.txt, tdmrep.json, pages and lists: what was fetched beside the pictures, for the ledger."""
         connector = aiohttp.TCPConnector(
             limit=0,
@@ -114,6 +115,7 @@ class Fetcher:
 
     async def _request(self, found: Fetched, target: URL, wish: Wish) -> URL | None:
         """Fills in the body, or returns where a redirect points."""
+        found.asked = target.authority.rpartition("@")[2].lower()
         async with _translated() as answered:
             response = await self._session.get(target, headers={"Accept": wish.accept}, allow_redirects=False)
             answered.set()
@@ -139,6 +141,9 @@ class Fetcher:
             self._refuse(found, consent.refused_by_headers(pairs, self.settings))
         if wish.peek and found.media_type not in PAGE_TYPES:
             return None
+        if wish.bare:
+            found.body = await beginning(response)
+            return None
         limit, announced = self.settings.max_bytes, headers.get("content-length", "")
         if announced.isdigit() and int(announced[:18]) > limit:
             raise FetchError("too_large", f"{announced[:18]} bytes announced, over {limit}", status)
@@ -146,7 +151,7 @@ class Fetcher:
         async for chunk in response.content.iter_any():
             body.add(chunk)
         found.body = body.finish()
-        if not wish.bare and found.media_type in PAGE_TYPES:
+        if found.media_type in PAGE_TYPES:
             self._refuse(found, consent.refused_by_page(found.body, self.settings))
         return None
 
@@ -160,6 +165,19 @@ class Fetcher:
         found = await self.attempt(str(url), 1, ANYTHING, bare=True)
         self.asides.append(replace(found, body=None))
         return found
+
+
+async def beginning(response: aiohttp.ClientResponse) -> bytes:
+    """A robots.txt up to the length that RFC 9309 asks for; a longer one is cut, not ignored."""
+    body = Body(response.headers.get("content-encoding", ""), consent.ROBOTS_BYTES)
+    try:
+        async for chunk in response.content.iter_any():
+            body.add(chunk)
+    except FetchError as error:
+        if error.reason != "too_large":
+            raise
+        return body.so_far()
+    return body.finish()
 
 
 @contextlib.asynccontextmanager
@@ -185,7 +203,7 @@ class Resolver(AbstractResolver):
     """The system's resolver, with threads of its own: slow name servers must not queue up behind other work."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(64, "dns")
+        self._threads = ThreadPoolExecutor(256, "dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

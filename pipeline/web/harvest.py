@@ -11,7 +11,7 @@ import hashlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,9 +70,12 @@ class Harvest:
         self._open: dict[str, Open] = {}
         self._urls = self._reading = 0
         self._all_listed = self._stopped = False
+        self._error: BaseException | None = None
         self._done: deque[tuple[str, dict[str, pa.Table]]] = deque()
 
-    def parts(self, key_of: Callable[[Shard], str | None]) -> Iterator[tuple[str, dict[str, pa.Table]]]:
+    def parts(
+        self, key_of: Callable[[Shard], str | None]
+    ) -> Generator[tuple[str, dict[str, pa.Table]], None, None]:
         """The parts of all shards for which `key_of` gives a key; it gives None for what is done already.
 
         Raises:
@@ -85,6 +88,8 @@ class Harvest:
             while True:
                 while self._done:
                     yield self._done.popleft()
+                if error := self.web.failed or self.decoders.failed:
+                    raise error
                 if not self._open and not self._reading and self._all_listed:
                     break
                 if self._wants_more() and self._take(readers, key_of):
@@ -97,6 +102,8 @@ class Harvest:
         finally:
             self._stopped = True
             readers.shutdown(wait=False, cancel_futures=True)
+        if self._error is not None:
+            raise self._error
 
     # --- listing and reading
 
@@ -143,15 +150,22 @@ class Harvest:
         if shard is None:
             self._all_listed = self.complete = True
         elif isinstance(shard, BaseException):
-            raise shard
+            self._fail(shard)
         elif (key := key_of(shard)) is not None and key not in self._open:
             self._reading += 1
             future = readers.submit(lambda: list(self.source.read(shard, self.web)))
             future.add_done_callback(lambda read: self._events.put(lambda: self._opened(key, read)))
         return True
 
+    def _fail(self, error: BaseException) -> None:
+        """The source cannot go on: what is open is finished, then the error is raised."""
+        self._error, self._all_listed = self._error or error, True
+
     def _opened(self, key: str, read: Future[list[dict[str, Any]]]) -> None:
         self._reading -= 1
+        if error := read.exception():
+            self._fail(error)
+            return
         shard = self._open[key] = Open(key, Rows(self.origin, self.limits))
         tries: dict[str, int] = {}
         for row in read.result():
@@ -221,9 +235,5 @@ class Harvest:
             return
         del self._open[shard.key]
         tables = {name: rows.sort_by(ORDER[name]) for name, rows in shard.rows.tables().items()}
-        fetched = shard.fetched + self.web.asides()
-        if fetched:
-            tables["attempts"] = ledger.attempts(attempt for one in fetched for attempt in one.attempts)
-        if any(one.consent for one in fetched):
-            tables["consents"] = ledger.consents(fetched)
+        tables |= ledger.tables(shard.fetched + self.web.asides())
         self._done.append((shard.key, tables))

@@ -20,6 +20,8 @@ SPARE_FILES = 256
 MOST_OPEN = 16_384
 LOOK_EVERY_S = 0.25
 MOST_HELD = 48 << 20
+LONGEST_DELAY = 60.0
+"""A robots.txt that asks for a longer pause between two requests gets this one, in seconds."""
 
 Work = Callable[[], Awaitable[None]]
 
@@ -31,11 +33,15 @@ class Host:
     queue: deque[Work] = field(default_factory=deque)
     active: int = 0
     free_at: float = 0.0
-    """Loop time before which it is left alone."""
+    """Loop time before which no further request to it starts."""
+    refused_until: float = 0.0
+    """Loop time until which it asked to be left alone (Retry-After)."""
     moved_at: float = 0.0
     """Loop time of its last end of a request."""
-    delay: float | None = None
+    delay: float = 0.0
     """What its robots.txt asks for, in seconds; it counts where it is longer than the settings' own."""
+    known: bool = False
+    """Whether its robots.txt was read, if it is asked for: until then it gets one request at a time."""
     waits: bool = False
     """Whether it stands in the line of hosts that may start a request."""
 
@@ -71,13 +77,26 @@ class Hosts:
         return self._hosts[name]
 
     def pause(self, name: str, seconds: float) -> None:
-        """Leaves a host alone for a while."""
+        """Leaves a host alone for a while, as it asked."""
         host = self.host(name)
-        host.free_at = max(host.free_at, self._loop.time() + seconds)
+        host.refused_until = max(host.refused_until, self._loop.time() + seconds)
+        host.free_at = max(host.free_at, host.refused_until)
 
     def paused(self, name: str) -> float:
-        """Seconds for which a host is to be left alone still."""
-        return max(0.0, self.host(name).free_at - self._loop.time())
+        """Seconds for which a host has asked to be left alone still."""
+        return max(0.0, self.host(name).refused_until - self._loop.time())
+
+    def learn(self, name: str, delay: float) -> None:
+        """Takes over what a host's robots.txt asks for between two requests, in seconds."""
+        host = self.host(name)
+        host.known, host.delay = True, min(delay, LONGEST_DELAY)
+        host.free_at = max(host.free_at, self._loop.time() + host.delay)
+        self._line_up(host)
+        self._pump()
+
+    def _room(self, host: Host) -> bool:
+        most = self.settings.per_host if host.known or "robots" not in self.settings.consent else 1
+        return host.active < most
 
     def _look(self) -> None:
         stale = self._loop.time() - self.settings.patience
@@ -111,7 +130,7 @@ class Hosts:
         return left
 
     def _line_up(self, host: Host) -> None:
-        if host.waits or not host.queue or host.active >= self.settings.per_host:
+        if host.waits or not host.queue or not self._room(host):
             return
         host.waits = True
         wait = host.free_at - self._loop.time()
@@ -133,7 +152,7 @@ class Hosts:
             if host.free_at > self._loop.time():
                 self._line_up(host)
                 continue
-            if host.queue and host.active < self.settings.per_host:
+            if host.queue and self._room(host):
                 self._start(host)
             self._line_up(host)
 
@@ -142,7 +161,7 @@ class Hosts:
         host.active += 1
         self._fast += 1
         self._open += 1
-        pause = max(self.settings.delay, host.delay or 0.0)
+        pause = max(self.settings.delay, host.delay)
         if pause:
             host.free_at = max(host.free_at, self._loop.time() + pause)
         task = self._loop.create_task(self._run(host, work))

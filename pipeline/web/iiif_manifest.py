@@ -11,6 +11,7 @@ from pipeline.web.image_api import identity, image_service, image_url, listed, n
 from pipeline.web.languages import Text, captions, tag
 from pipeline.web.markup import plain
 from pipeline.web.packing import Row
+from pipeline.web.urls import redacted
 
 Part = Literal["label", "canvas", "summary", "metadata"]
 MOST_CANVASES = 100_000
@@ -42,7 +43,7 @@ def manifest_rows(
 
     The origin is the manifest's id and the canvas's, so that a canvas that two manifests share is in both.
     """
-    document = identity(manifest) or url
+    document = redacted(identity(manifest) or url)
     shared = {"document": document, "page_url": _homepage(manifest, url)}
     seen: dict[str, int] = {}
     canvases = _canvases(manifest)
@@ -182,7 +183,10 @@ def _address(picture: dict[str, Any], canvas: Mapping[str, Any], size: int, url:
     else:
         address = direct
     if not address:
-        return {"error": "bad_url", "detail": identity(picture)[:200] or "a picture without an address"}
+        return {
+            "error": "bad_url",
+            "detail": redacted(identity(picture))[:200] or "a picture without an address",
+        }
     return {"fetch": address}
 
 

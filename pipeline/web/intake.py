@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,10 +15,12 @@ from pipeline import collect as collecting
 from pipeline import stage
 from pipeline.collect import Origin
 from pipeline.step import Shard, digest
+from pipeline.web import ledger
 from pipeline.web.client import Web
 from pipeline.web.decoders import Decoders
 from pipeline.web.errors import PASSING
 from pipeline.web.harvest import Harvest
+from pipeline.web.ledger import Fetched
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN, Known
 from storage import parts, upkeep
@@ -60,22 +63,32 @@ def run(
     with Web(settings) as web, Decoders(limits, settings.decoders, settings.decoder_memory) as decoders:
         harvest = Harvest(origin, before, limits, web, decoders)
         try:
-            for key, tables in harvest.parts(Keys(store, origin, limits, before)):
-                parts.stage(store, key, tables)
-                ready.append(key)
-                made += 1
-                progress(harvest.fetched, f"{made} parts")
-                if len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S:
-                    parts.commit(store, ready)
-                    ready, last = [], time.monotonic()
+            with closing(harvest.parts(Keys(store, origin, limits, before))) as whole:
+                for key, tables in whole:
+                    parts.stage(store, key, tables)
+                    ready.append(key)
+                    made += 1
+                    progress(harvest.fetched, f"{made} parts")
+                    if len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S:
+                        parts.commit(store, ready)
+                        ready, last = [], time.monotonic()
         finally:
             if ready:
                 parts.commit(store, ready)
+            note(store, web.asides())
     if harvest.complete:
         remember(store, origin, harvest.cursor)
     if made and before.rows.num_rows:  # something may have been withdrawn or replaced
         upkeep.drop_orphans(store)
     return Taken(made, harvest.fetched, harvest.complete)
+
+
+def note(store: Store, fetched: Sequence[Fetched]) -> None:
+    """Writes down attempts and consents that belong to no part: of lists, pages, and robots.txt."""
+    if made := ledger.tables(fetched):
+        key = digest(["ledger", [(one.url, one.fetched_at.isoformat()) for one in fetched]])
+        parts.stage(store, key, made)
+        parts.commit(store, [key])
 
 
 KNOWN = f"""

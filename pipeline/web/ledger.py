@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
+from pipeline.web.urls import redacted as redacted
 from storage.tables import TABLES
 
 
@@ -56,8 +56,10 @@ class Fetched:
     charset: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     consent: Decision | None = None
+    asked: str = ""
+    """Host and port that was asked last, after redirects."""
     wait: float = 0.0
-    """Seconds that the server asked to be left alone."""
+    """Seconds that it asked to be left alone."""
     fetched_at: datetime = field(default_factory=now)
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -78,6 +80,16 @@ def consents(fetched: Iterable[Fetched]) -> pa.Table:
     return _table("consents", rows)
 
 
+def tables(fetched: Sequence[Fetched]) -> dict[str, pa.Table]:
+    """The rows of `attempts` and `consents` that there are."""
+    made = {}
+    if any(one.attempts for one in fetched):
+        made["attempts"] = attempts(attempt for one in fetched for attempt in one.attempts)
+    if any(one.consent for one in fetched):
+        made["consents"] = consents(fetched)
+    return made
+
+
 def about(fetched: Fetched) -> dict[str, Any]:
     """What a row says of how its picture was fetched; what the source states itself goes before."""
     told: dict[str, Any] = {"url": redacted(fetched.url), "fetched_at": fetched.fetched_at}
@@ -95,14 +107,3 @@ def about(fetched: Fetched) -> dict[str, Any]:
 def _table(name: str, rows: list[dict]) -> pa.Table:
     schema = pa.schema([column for column in TABLES[name].schema if column.name != "part"])
     return pa.Table.from_pylist(rows, schema=schema)
-
-
-def redacted(url: str) -> str:
-    """The URL without a user's name and password, so that none is ever stored or logged."""
-    if "@" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -13,6 +13,7 @@ from pipeline.rows import as_bytes
 from pipeline.step import Shard, digest
 from pipeline.text import MAX_BYTES, to_bytes
 from pipeline.web.source import WITHDRAWN, Known
+from pipeline.web.urls import redacted
 
 Row = dict[str, Any]
 
@@ -20,6 +21,8 @@ Row = dict[str, Any]
 def same_origin(origin: str, rows: Iterable[Row], salt: Any) -> list[Row]:
     """The rows of one origin, numbered, under one version: the digest of all that they say."""
     rows = [{name: _valid(value) for name, value in row.items() if value is not None} for row in rows]
+    for row in rows:
+        row |= {"page_url": redacted(row["page_url"])} if "page_url" in row else {}
     version = digest([salt, rows])
     origin = _valid(origin)
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -11,10 +11,11 @@ from pipeline.rows import Positions
 from pipeline.text import to_bytes
 from pipeline.web.consent import forbids, refused_by_headers
 from pipeline.web.html import Page
-from pipeline.web.ledger import Decision, redacted
+from pipeline.web.ledger import Decision
 from pipeline.web.pictures import Picture
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
+from pipeline.web.urls import redacted
 
 Place = Callable[[Picture], dict[str, Any]]
 """Where a picture's bytes come from: {"fetch": URL}, {"image": bytes} or {"error": …}."""
@@ -86,9 +87,9 @@ def _told(row: Mapping[str, Any], told: Mapping[str, Any]) -> Mapping[str, Any]:
     return {} if "fetch" in row else told
 
 
-def refusal(page: Page, headers: Mapping[str, str], settings: FetchSettings) -> Decision | None:
+def refusal(page: Page, headers: Iterable[tuple[str, str]], settings: FetchSettings) -> Decision | None:
     """What a page or its HTTP headers say against this use, or None."""
-    if (found := refused_by_headers(headers.items(), settings)) is not None:
+    if (found := refused_by_headers(headers, settings)) is not None:
         return found
     agent = settings.user_agent.partition("/")[0].lower()
     for name, content in page.head.robots:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urljoin
 
-from pipeline.step import digest
-from pipeline.web import intake, ledger
+from pipeline.web import intake
 from pipeline.web.client import Web
 from pipeline.web.ledger import Fetched
 from pipeline.web.settings import FetchSettings
-from storage import parts
 from storage.store import Store
 
 WITHDRAWN = "consent_withdrawn"
@@ -22,10 +20,11 @@ AT_ONCE = 2_000
 KEPT = """
 SELECT asked, source, list(sample_id ORDER BY sample_id) AS rows FROM (
     SELECT sample_id, source, unnest([url, page_url]) AS asked FROM samples
-    SEMI JOIN (SELECT sample_id FROM verdicts WHERE kept) USING (sample_id))
+    WHERE image_id IS NOT NULL OR text IS NOT NULL)
 WHERE asked IS NOT NULL GROUP BY ALL ORDER BY asked
 """
-"""Addresses of pictures and of their pages, with the rows that stand on them."""
+"""Addresses of pictures and of their pages, with the rows that hold something of them, also rows that a filter drops:
+another threshold may bring them back."""
 YOUNG = "SELECT DISTINCT url FROM consents WHERE recorded_at >= ?::TIMESTAMPTZ"
 
 
@@ -60,7 +59,7 @@ def run(
             asked, refused = asked + len(answers), refused + len(no)
             unreachable += sum(one.error not in (None, "consent_refused") for one in answers)
             withdrawn += intake.withdraw(store, [row for one in no for row in rows[one.url]], WITHDRAWN)
-            _note(store, answers + web.asides())
+            intake.note(store, web.asides())
             progress(asked, f"{refused} refuse")
     return Rechecked(asked, refused, unreachable, withdrawn)
 
@@ -83,15 +82,3 @@ def _chunks(web: Web, urls: list[str]) -> Iterator[list[Fetched]]:
         yield [
             future.result() for future in [web.ask(url, peek=True) for url in urls[start : start + AT_ONCE]]
         ]
-
-
-def _note(store: Store, answers: list[Fetched]) -> None:
-    """The ledger and the consents of what was asked."""
-    unique = {id(one): one for one in answers}.values()
-    made = {
-        "attempts": ledger.attempts(attempt for one in unique for attempt in one.attempts),
-        "consents": ledger.consents(unique),
-    }
-    key = digest(["recheck", datetime.now(UTC).isoformat(), len(answers)])
-    parts.stage(store, key, made)
-    parts.commit(store, [key])

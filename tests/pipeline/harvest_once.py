@@ -12,8 +12,8 @@ from storage import parts
 from storage.media import Limits
 from storage.store import Store
 
-SETTINGS = FetchSettings(allow=("127.0.0.0/8",), consent=(), concurrency=16, decoders=1)
-SHARD_ROWS = 50
+SETTINGS = FetchSettings(allow=("127.0.0.0/8",), consent=(), concurrency=4, decoders=1)
+SHARD_ROWS = 20
 
 
 def main(path: str, urls: str) -> None:

@@ -206,6 +206,8 @@ def test_the_checked_address_is_the_one_connected_to(server: Server, monkeypatch
 def test_public_addresses_are_told_from_others():
     assert is_public("93.184.216.34") and is_public("2606:2800:220:1:248:1893:25c8:1946")
     assert is_public("64:ff9b::5db8:d822")
+    for address in ("fec0::1", "::7f00:1", "::ffff:0:7f00:1", "64:ff9b:1::7f00:1", "::2"):
+        assert not is_public(address), address
     for address in ("2002:7f00:1::", "::", "::1", "fe80::1%eth0", "240.0.0.1", "255.255.255.255", "ff02::1"):
         assert not is_public(address), address
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import threading
+import time
 import urllib.request
 from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +19,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.collect import Origin
+from pipeline.records import SourceError
 from pipeline.sources.url_list import UrlList
+from pipeline.step import Shard
 from pipeline.web import decoders, intake
+from pipeline.web.client import Web
 from pipeline.web.decoders import Decoders
+from pipeline.web.harvest import Harvest
 from pipeline.web.settings import FetchSettings
+from pipeline.web.source import Known, WebSource
+from storage.errors import StoreFull
 from storage.media import Limits, MediaError, Picture
 from tests.pipeline import faults as web
 
@@ -132,7 +143,7 @@ def test_answers_that_say_no_are_refused_with_their_words(mill: Mill, faults: in
     assert evidence[urls[8]] == ("tdmrep", "tdm-reservation: 1 https://example.org/p")
     counts = asked(faults)
     assert counts["/private/7.png"] == counts["/ok/8.png"] == counts["/ok/9.png"] == counts["/ok/1.png"] == 0
-    assert counts["/robots.txt"] == 5  # once a host, and a host that fails is not asked again in this run
+    assert counts["/robots.txt"] == 4 + 3  # once a host; the one that fails three times, and then no more
 
 
 def test_a_decoder_that_dies_takes_its_picture_and_not_the_run(mill: Mill, faults: int, tmp_path: Path):
@@ -141,18 +152,27 @@ def test_a_decoder_that_dies_takes_its_picture_and_not_the_run(mill: Mill, fault
         pool.submit(web.picture(1, side=5_000), verdicts.append)  # long enough for the kill
         for n in range(2, 6):
             pool.submit(web.picture(n), verdicts.append)
+        while pool._lanes[0]._child is None:
+            time.sleep(0.01)
         os.kill(pool._lanes[0]._child.process.pid, signal.SIGKILL)
     assert [getattr(one, "reason", "ok") for one in verdicts] == ["decoder_died", "ok", "ok", "ok", "ok"]
 
 
 def test_a_picture_that_takes_too_long_ends_its_decoder(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(decoders, "SECONDS", 0.2)
+    monkeypatch.setattr(decoders, "SECONDS", 1.0)
+    monkeypatch.setattr(decoders, "LOOK_EVERY_S", 0.2)
     verdicts: list[Picture | MediaError] = []
-    with Decoders(Limits(min_side=1, max_side=8000), 1, 4 << 30) as pool:
-        pool.submit(web.picture(1, side=8_000), verdicts.append)
+    with Decoders(Limits(min_side=1), 1, 1 << 30) as pool:
+        pool.submit(web.picture(1), verdicts.append)
+        while not verdicts:
+            time.sleep(0.01)
+        os.kill(pool._lanes[0]._child.process.pid, signal.SIGSTOP)  # it decodes for ever
         pool.submit(web.picture(2), verdicts.append)
-        monkeypatch.setattr(decoders, "SECONDS", 20.0)
-    assert [getattr(one, "reason", "ok") for one in verdicts] in (["decoder_died", "ok"], ["ok", "ok"])
+        while len(verdicts) < 2:
+            time.sleep(0.01)
+        pool.submit(web.picture(3), verdicts.append)
+    verdicts = verdicts[1:]
+    assert [getattr(one, "reason", "ok") for one in verdicts] == ["decoder_died", "ok"]
 
 
 def test_a_decoder_has_no_more_memory_than_it_may():
@@ -192,3 +212,80 @@ def test_where_a_source_stopped_is_kept_until_its_settings_change(mill: Mill, tm
     assert intake.cursor(mill.store, Origin("s", one)) == "2026-02-01"
     assert intake.cursor(mill.store, Origin("other", one)) is None
     assert intake.cursor(mill.store, Origin("s", other)) is None
+
+
+class Talker(WebSource):
+    """Two shards, one of which waits for a page that never comes."""
+
+    url: str
+
+    def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
+        yield Shard("a", {})
+        yield Shard("b", {})
+        return None
+
+    def read(self, shard: Shard, web: Web) -> Iterator[dict[str, Any]]:
+        if shard.key == "a":
+            web.get(self.url)
+        yield {"origin": shard.key, "text": b"x"}
+
+
+def test_an_error_ends_the_run_while_others_wait_for_the_network(faults: int):
+    settings = QUICK.model_copy(update={"deadline": 600})
+    began = threading.active_count()
+    origin = Origin("t", Talker(url=f"http://a.test:{faults}/slow/1"))
+    with (
+        pytest.raises(StoreFull),
+        Web(settings) as client,
+        Decoders(Limits(), 1, 1 << 30) as pool,
+        closing(Harvest(origin, Known(), Limits(), client, pool).parts(lambda shard: shard.key)) as parts,
+    ):
+        for _ in parts:
+            raise StoreFull("no room")
+    while threading.active_count() > began:  # nobody is left waiting
+        time.sleep(0.05)
+
+
+class Broken(Talker):
+    """One shard of two cannot be read."""
+
+    def read(self, shard: Shard, web: Web) -> Iterator[dict[str, Any]]:
+        if shard.key == "b":
+            raise SourceError("shard b is broken")
+        yield {"origin": shard.key, "text": b"x"}
+
+
+def test_a_shard_that_cannot_be_read_is_told_when_the_others_are_committed(mill: Mill):
+    with pytest.raises(SourceError, match="shard b is broken"):
+        mill.take(Broken(url=""))
+    assert [row["origin"] for row in mill.rows()] == ["a"]
+
+
+def test_a_long_pause_between_requests_is_kept_and_nothing_is_postponed(
+    mill: Mill, faults: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipeline.web.client.LONGEST_WAIT", 0.05)
+    urls = [f"http://strict.test:{faults}/ok/{n}.png" for n in range(4)]
+    mill.take(listed(tmp_path, *urls), settings=QUICK.model_copy(update={"consent": ("robots",)}))
+    assert [row["reason"] for row in mill.rows()] == [None] * 4
+    times = sorted(
+        row["recorded_at"] for row in mill.store.read("attempts").to_pylist() if "/ok/" in row["url"]
+    )
+    assert all(b - a >= timedelta(seconds=0.15) for a, b in itertools.pairwise(times))  # 0.2 is asked for
+
+
+def test_a_walk_with_nothing_new_leaves_its_requests_in_the_ledger(mill: Mill, faults: int):
+    class Empty(WebSource):
+        """Looks at a list, and finds nothing."""
+
+        def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
+            web.get(f"http://a.test:{faults}/gone")
+            yield from ()
+            return "seen"
+
+        def read(self, shard: Shard, web: Web) -> Iterator[dict[str, Any]]:
+            yield from ()
+
+    mill.take(Empty())
+    assert [row["outcome"] for row in mill.store.read("attempts").to_pylist()] == ["http_410"]
+    assert [row["value"] for row in mill.store.read("cursors").to_pylist()] == ["seen"]

@@ -83,7 +83,7 @@ def again(mill: Mill, site: str, days: int = 0) -> recheck.Rechecked:
 
 def test_nothing_is_lost_while_nothing_has_changed(taken: Mill, site: str):
     done = again(taken, site)
-    assert (done.asked, done.refused, done.withdrawn) == (5, 0, 0)  # four pictures and a page
+    assert (done.asked, done.refused, done.withdrawn) == (6, 0, 0)  # five pictures and a page
     assert taken.rows("SELECT kept FROM funnel_check") == [{"kept": 4}]
 
 
@@ -119,4 +119,6 @@ def test_a_site_that_cannot_be_asked_keeps_its_rows(taken: Mill, site: str):
 def test_young_consents_are_not_asked_again(taken: Mill, site: str):
     assert again(taken, site, days=1).asked == 1  # the page, which nobody has asked for yet
     assert again(taken, site, days=1).asked == 0
-    assert again(taken, site).asked == 5
+    assert again(taken, site).asked == 6
+    twice = taken.rows("SELECT url FROM consents GROUP BY url, recorded_at HAVING count(*) > 1")
+    assert twice == []
