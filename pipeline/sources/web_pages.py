@@ -2,7 +2,8 @@
 
 `origin` is the page's URL for its document and the page's and the picture's URL for a pair. A page is read
 again when its sitemap says that it changed; what it then no longer shows is withdrawn, as is a page that is gone or
-says no. A page that fails is a row with its error, and leaves what was read of it before as it is.
+says no. A page that fails is a row with its error, and leaves what was read of it before as it is. A page that is read
+again only because some of its pictures are due touches no row that is fine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -21,12 +21,13 @@ from pipeline.rows import as_text
 from pipeline.step import Shard, digest
 from pipeline.web import sitemap
 from pipeline.web.archive import HTML
-from pipeline.web.client import Web
+from pipeline.web.client import Web, host_of
 from pipeline.web.html import read_page
 from pipeline.web.img import absolute
-from pipeline.web.ledger import Fetched, about, redacted
+from pipeline.web.ledger import Fetched, about
 from pipeline.web.pages import PageSource, origin_page, refusal, refused_row
 from pipeline.web.source import WITHDRAWN, Known
+from pipeline.web.urls import redacted
 
 PAGES = "text/html, application/xhtml+xml, */*;q=0.1"
 SITEMAPS = "application/xml, text/xml, text/plain, */*;q=0.1"
@@ -38,11 +39,11 @@ DEEPEST = 3
 
 @dataclass
 class _Before:
-    """What is known of pages: their versions, their rows, and which are due for another try."""
+    """What is known of pages: their rows by page, and by page and version those that are fine and those due again."""
 
-    versions: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     rows: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
-    due: set[str] = field(default_factory=set)
+    fine: dict[tuple[str, str], list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
+    due: dict[tuple[str, str], list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
 
 
 class WebPages(PageSource):
@@ -78,9 +79,10 @@ class WebPages(PageSource):
                 continue
             seen.add(page)
             version = f"{changed or 'read'} {mark}"
-            if version in before.versions[page] and page not in before.due:
+            fine, due = before.fine.get((page, version), []), before.due.get((page, version), [])
+            if fine and not due:
                 continue
-            fresh.append([url, page, version, wrong, before.rows[page]])
+            fresh.append([url, page, version, wrong, before.rows.get(page, []), fine, due])
             made += 1
             if len(fresh) == self.shard_rows:
                 yield _shard(fresh)
@@ -92,21 +94,22 @@ class WebPages(PageSource):
         return None
 
     def read(self, shard: Shard, web: Web) -> Iterator[dict[str, Any]]:
-        """The rows of the shard's pages, and rows that withdraw what those pages no longer show."""
+        """The rows of the shard's pages that are not fine yet, and rows that withdraw what is no longer shown."""
         asked = [listed for listed in shard.payload["pages"] if listed[3] is None]
-        for _, page, version, wrong, _ in shard.payload["pages"]:
+        for _, page, version, wrong, *_ in shard.payload["pages"]:
             if wrong is not None:
                 yield {"origin": page, "position": 0, "version": version, **wrong}
         answers = web.get_many([listed[0] for listed in asked], accept=PAGES)
-        for found, (_, page, version, _, rows_before) in zip(answers, asked, strict=True):
-            made: set[tuple[str, int]] = set()
-            answered = True
-            for row in self._rows(found, page, web):
-                made.add((row["origin"], row["position"]))
-                answered = answered and row.get("error") in ANSWERS
-                yield {**row, "version": version}
-            for origin, position in rows_before if answered else ():
-                if (origin, position) not in made:
+        for found, (_, page, version, _, rows_before, fine, _) in zip(answers, asked, strict=True):
+            rows = {(row["origin"], row["position"]): row for row in self._rows(found, page, web)}
+            errors = {row.get("error") for row in rows.values()}
+            # An error is about the whole page; else only what is due was asked for.
+            kept = {(origin, position) for origin, position in fine} if errors <= {None} else set()
+            for place, row in rows.items():
+                if place not in kept:
+                    yield {**row, "version": version}
+            for origin, position in rows_before if errors <= ANSWERS else ():
+                if (origin, position) not in rows and (origin, position) not in kept:
                     withdrawn = {"origin": origin, "position": position, "version": version}
                     yield {**withdrawn, "error": WITHDRAWN, "detail": "the page no longer shows it"}
 
@@ -121,7 +124,7 @@ class WebPages(PageSource):
             yield {**failed, "error": "not_a_page", "detail": found.media_type[:100]}
             return
         page = read_page(found.body, found.final_url or found.url, found.charset)
-        if (decision := refusal(page, found.headers, web.settings)) is not None:
+        if (decision := refusal(page, found.headers.items(), web.settings)) is not None:
             yield {**failed, **refused_row(decision)}
             return
         told.pop("page_url")
@@ -141,11 +144,14 @@ class WebPages(PageSource):
             yield from self._in_sitemaps(web)
 
     def _in_sitemaps(self, web: Web) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
-        """Pages of the sitemaps' own sites, site by site as they are listed; a sitemap that fails is a row."""
-        todo = [(url, 0) for url in self.sitemaps]
+        """Pages of the sitemaps' own sites, site by site as they are listed; a sitemap that fails is a row.
+
+        The site is that of the sitemap which the settings name: what it leads to speaks for no other.
+        """
+        todo = [(url, 0, _site(url)) for url in self.sitemaps]
         seen = set(self.sitemaps)
         while todo:
-            url, depth = todo.pop(0)
+            url, depth, site = todo.pop(0)
             found = web.get(url, accept=SITEMAPS)
             if found.body is None:
                 yield url, None, {**about(found), "error": found.error, "detail": found.detail}
@@ -154,12 +160,14 @@ class WebPages(PageSource):
             if listed.wrong:
                 yield url, None, {"error": "bad_sitemap", "detail": listed.wrong}
             for page, changed in listed.pages:
-                if _site(page) == _site(url):
+                if _site(page) == site:
                     yield page, changed, None
             for other, _ in listed.sitemaps:
-                if other not in seen and depth < DEEPEST and len(seen) < self.max_sitemaps:
+                if _site(other) != site or depth >= DEEPEST or other in seen:
+                    continue
+                if len(seen) < self.max_sitemaps:
                     seen.add(other)
-                    todo.append((other, depth + 1))
+                    todo.append((other, depth + 1, site))
 
 
 def _checked(url: str) -> tuple[str, None, dict[str, Any] | None]:
@@ -170,7 +178,7 @@ def _checked(url: str) -> tuple[str, None, dict[str, Any] | None]:
 
 def _site(url: str) -> str:
     """The host and port that a URL names, without "www."."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower().removeprefix("www.")
+    return host_of(url).removeprefix("www.")
 
 
 def _before(known: Known) -> _Before:
@@ -185,14 +193,13 @@ def _before(known: Known) -> _Before:
         for origin, version, position in zip(
             table["origin"].to_pylist(), table["version"].to_pylist(), positions, strict=True
         ):
-            page = origin_page(origin)
-            made.versions[page].add(version)
-            made.rows[page].append([origin, position])
-            if table is known.due:
-                made.due.add(page)
+            page, row = origin_page(origin), [origin, position]
+            made.rows[page].append(row)
+            (made.due if table is known.due else made.fine)[page, version].append(row)
     return made
 
 
 def _shard(pages: list[list[Any]]) -> Shard:
-    """`rows_before` is no part of the key: what a page showed before does not change what it shows now."""
-    return Shard(digest([[page, version] for _, page, version, *_ in pages]), {"pages": pages}, len(pages))
+    """What a page showed before does not change what it shows now, and is no part of the key; what is due is."""
+    key = digest([[page, version, due] for _, page, version, _, _, _, due in pages])
+    return Shard(key, {"pages": pages}, len(pages))

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -27,44 +28,11 @@ from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
 from pipeline.web.survey import survey
 from pipeline.web.wat import read_links
+from tests.pipeline.warc_files import PAGE, PARTS, PICTURE, SITE, record, response, written
 
-PAGE = b"<html lang=en><p>A bear walks.</p><img src=/bear.png alt='A bear'><img src=/none.png alt='Nothing'>"
-PICTURE = b"\x89PNG picture"
 WEB = Web(FetchSettings(consent=()))
 """Not started: nothing here is fetched."""
 STRICT = Web(FetchSettings())
-
-
-def record(kind: str, uri: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
-    lines = [
-        "WARC/1.0", f"WARC-Type: {kind}", f"WARC-Target-URI: {uri}", "WARC-Date: 2026-01-02T03:04:05Z",
-        *headers, f"Content-Length: {len(body) if length is None else length}",
-    ]  # fmt: skip
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body + b"\r\n\r\n"
-
-
-def response(
-    uri: str, body: bytes, kind: str = "text/html", *headers: str, status: str = "200 OK", warc: str = "X: y"
-) -> bytes:
-    http = (
-        "\r\n".join([f"HTTP/1.1 {status}", f"Content-Type: {kind}", *headers]).encode() + b"\r\n\r\n" + body
-    )
-    return record("response", uri, http, "Content-Type: application/http; msgtype=response", warc)
-
-
-SITE = "http://a.example"
-PARTS = [
-    record("warcinfo", "", b"software: test\r\n"),
-    response(f"{SITE}/1", PAGE),
-    response(f"{SITE}/bear.png", PICTURE, "image/png"),
-    response(f"{SITE}/2", b"<p>Second page"),
-    response(f"{SITE}/3", b"<p>Third page"),
-]
-
-
-def written(path: Path, parts: list[bytes], packed: bool = True) -> Path:
-    path.write_bytes(b"".join(gzip.compress(part, mtime=0) if packed else part for part in parts))
-    return path
 
 
 def shards(source: Warc, known: Known | None = None) -> tuple[list[Shard], str | None]:
@@ -177,6 +145,45 @@ def test_a_page_that_said_no_is_a_row_without_text(tmp_path: Path) -> None:
     ] * 2
     assert "noai" in found[0]["detail"] and "noimageai" in found[1]["detail"]
     assert len(texts(rows(path))) == 2
+
+
+def test_a_picture_whose_own_headers_say_no_is_not_taken(tmp_path: Path) -> None:
+    twice = ("X-Robots-Tag: noindex", "X-Robots-Tag: noai")
+    for headers in (("TDM-Reservation: 1",), ("X-Robots-Tag: noimageai",), twice):
+        parts = [PARTS[1], response(f"{SITE}/bear.png", PICTURE, "image/png", *headers)]
+        path = written(tmp_path / "a.warc.gz", parts)
+        found = rows(path, STRICT)
+        assert errors(found) == {"consent_refused": 2, "not_archived": 2}
+        assert {r["consent"] for r in found if r.get("error") == "consent_refused"} == {"refused"}
+        assert not any("image" in row for row in found)
+        assert sum(row.get("image") == PICTURE for row in rows(path)) == 2
+    parts = [response(f"{SITE}/2", PAGE, "text/html", *twice)]
+    assert errors(rows(written(tmp_path / "a.warc.gz", parts), STRICT)) == {"consent_refused": 1}
+
+
+def test_only_what_is_due_of_an_unchanged_file_is_read_again(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.warc.gz", PARTS)
+    source = Warc(path=str(path), fetch_missing=True, shard_rows=1, pairs=False)
+    stretches, cursor = shards(source)
+    before = [row for shard in stretches for row in source.read(shard, WEB)]
+    table = pa.Table.from_pylist([{c: r[c] for c in ("origin", "position", "version")} for r in before])
+    missing = [i for i, row in enumerate(before) if "fetch" in row]
+    known = Known(
+        table.take([i for i in range(len(before)) if i not in missing]), table.take(missing), cursor=cursor
+    )
+    [again] = shards(source, known)[0]
+    assert [(r["origin"], r["fetch"]) for r in source.read(again, WEB)] == [
+        (before[i]["origin"], f"{SITE}/none.png") for i in missing
+    ]
+    assert again.key not in {shard.key for shard in stretches}
+    unfinished = Known(known.rows, known.due)  # a walk that was cut off: what it had is not read again either
+    first, *others = shards(source, unfinished)[0]
+    assert first.key == again.key and [s.key for s in others] == [s.key for s in stretches[1:]]
+    wider = Warc(path=str(path), fetch_missing=True, shard_rows=3, pairs=False)
+    [all_of_it] = shards(wider, Known(known.rows.slice(0, 1), known.due))[0]
+    assert len(list(wider.read(all_of_it, WEB))) == len(before) - 1
+    written(path, PARTS[:-1])
+    assert len(shards(source, known)[0]) == 2  # a changed file is read as a new one
 
 
 def test_pages_that_are_none(tmp_path: Path) -> None:

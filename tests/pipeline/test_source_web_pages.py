@@ -257,6 +257,49 @@ def test_a_picture_that_failed_in_passing_is_tried_again_with_its_page(site: Sit
     assert Counter(r["reason"] for r in mill.rows()) == {None: 6}
 
 
+def test_a_page_with_a_picture_due_again_keeps_what_is_fine(site: Site, mill: Mill) -> None:
+    soon = LOCAL.model_copy(update={"retry_later": 0.0})
+    source = WebPages(urls=(site.put("/a", PAGE), site.put("/b", PAGE.replace("red", "blue"))))
+    site.status["/red.png"] = 503
+    mill.take(source, settings=soon)
+    fine = kept(mill)
+    assert len(fine) == 3 + 6
+    site.status["/blue.png"] = 404
+    for tries in (2, 3):
+        mill.take(source, settings=soon)
+        assert (site.asked["/a"], site.asked["/red.png"]) == (tries, tries)
+    assert (site.asked["/b"], site.asked["/blue.png"]) == (1, 1) and kept(mill) == fine
+    del site.status["/red.png"]
+    mill.take(source, settings=soon)
+    assert len(kept(mill)) == 12 and site.asked["/blue.png"] == 1
+    assert mill.take(source, settings=soon) == 0
+
+
+@pytest.mark.parametrize(("status", "left"), [(503, 3), (404, 0)])
+def test_a_page_that_fails_while_a_picture_of_it_is_due(
+    site: Site, mill: Mill, status: int, left: int
+) -> None:
+    soon = LOCAL.model_copy(update={"retry_later": 0.0})
+    source = WebPages(urls=(site.put("/a", PAGE),))
+    site.status["/red.png"] = 503
+    mill.take(source, settings=soon)
+    site.status |= {"/a": status, "/blue.png": 404}
+    mill.take(source, settings=soon)
+    assert len(kept(mill)) == left and reasons(mill)["a (page)"] == f"http_{status}"
+    site.status = {"/blue.png": 404}
+    mill.take(source, settings=soon)
+    assert len(kept(mill)) == (6 if left else 0) and site.asked["/blue.png"] == 1
+    assert reasons(mill).get("a (page)") == ("withdrawn" if left else "http_404")
+
+
+def test_an_index_speaks_for_its_own_site_only(site: Site) -> None:
+    other = site.url.replace("127.0.0.1", "127.0.0.2")
+    stray = site.put("/stray.xml", f"<urlset><url><loc>{other}/a</loc></url></urlset>", "application/xml")
+    lists = f"<sitemap><loc>{other}/stray.xml</loc></sitemap><sitemap><loc>{stray}</loc></sitemap>"
+    index = site.put("/index.xml", f"<sitemapindex>{lists}</sitemapindex>", "application/xml")
+    assert rows(WebPages(sitemaps=(index,))) == [] and site.asked == {"/index.xml": 1, "/stray.xml": 1}
+
+
 def test_sitemaps_of_sitemaps(site: Site) -> None:
     site.put("/a", PAGE)
     site.put("/b", PAGE)
