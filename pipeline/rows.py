@@ -20,8 +20,8 @@ from pipeline.files import File
 from pipeline.records import SourceError
 from pipeline.step import RAW, Source, Step
 from pipeline.text import to_bytes
-from pipeline.web.urls import redacted
 from pipeline.web import rights
+from pipeline.web.urls import redacted
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "file": ("file", "file_name", "filename", "image_file", "image_path", "filepath", "path", "image", "img"),

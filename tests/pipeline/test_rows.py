@@ -90,3 +90,11 @@ def test_a_parquet_cell_with_captions_by_language_gives_a_row_for_each(
         *(("b", n) for n in range(3)),
     ]
     assert set(rows[0]) == set(RAW.names)
+
+
+def test_a_password_in_a_listed_url_is_not_stored(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    url, page = "https://ann:secret@h.example/a.png", "//ann:secret@h.example/a@b"
+    pq.write_table(pa.table({"text": ["a"], "url": [url], "page_url": [page]}), path)
+    [row] = read(Parquet(path=str(path)))
+    assert (row["url"], row["page_url"]) == ("https://h.example/a.png", "//h.example/a@b")
