@@ -20,11 +20,13 @@ from pipeline.records import SourceError
 from pipeline.step import Shard, digest
 from pipeline.web import rights
 from pipeline.web.client import Web
+from pipeline.web.errors import PASSING
 from pipeline.web.iiif_manifest import web_address
 from pipeline.web.languages import captions
 from pipeline.web.oai_page import BrokenPage, Page, Record, parse
 from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
 from pipeline.web.source import Known, WebSource
+from pipeline.web.urls import redacted
 from storage.media import EXTENSIONS
 
 ACCEPT = "text/xml, application/xml;q=0.9, */*;q=0.1"
@@ -165,12 +167,11 @@ class _Walk:
 
     def groups(self) -> Iterator[list[Row]]:
         """Rows by record; a walk that breaks ends in a row that says so."""
-        self._granularity = self._ask({"verb": "Identify"}).granularity
-        first = self._first()
-        if first.get("from", "") > first.get("until", "9"):
-            self._complete = False  # the wanted time is over
-            return
         try:
+            self._granularity = self._ask({"verb": "Identify"}).granularity
+            first = self._first()
+            if first.get("from", "") > first.get("until", "9"):
+                return  # the wanted time is over
             yield from self._pages(first)
             yield from self._due()
         except _Stopped as stopped:
@@ -231,11 +232,11 @@ class _Walk:
 
         Raises:
             SourceError: the repository cannot be asked, or refuses the question.
-            _Stopped: the same, in the middle of a walk.
+            _Stopped: the same, in the middle of a walk; or it may pass until the next run.
         """
         source = self._source
         if web_address(source.url) is None:
-            raise SourceError(f'url = "{source.url}": should begin with http:// or https://')
+            raise SourceError(f'url = "{redacted(source.url)}": should begin with http:// or https://')
         joint = "&" if "?" in source.url else "?"
         found = self._web.get(source.url + joint + urlencode(params), ACCEPT)
         wrong = ""
@@ -251,9 +252,9 @@ class _Walk:
                 if not code or code in fine:
                     return page
                 wrong = f"{code}: {page.error[1]}" if page.error else code
-        if later:
+        if later or found.error in PASSING:
             raise _Stopped(wrong)
-        raise SourceError(f"{source.url}, {params['verb']}: {wrong.rstrip(': ')}")
+        raise SourceError(f"{redacted(source.url)}, {params['verb']}: {wrong.rstrip(': ')}")
 
     def _first(self) -> dict[str, str]:
         """The question that a walk begins with."""

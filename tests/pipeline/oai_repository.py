@@ -46,6 +46,8 @@ class Repository:
         self.garble: Callable[[int, bytes], bytes] = lambda number, body: body
         self.pictures: dict[str, bytes] = {}
         self.missing: set[str] = set()
+        self.down = ""
+        """A verb that is answered with 503."""
 
     def put(self, name: str, dc: str = "", deleted: bool = False, sets: tuple[str, ...] = ()) -> None:
         self.records[f"oai:test:{name}"] = {"at": self.now, "dc": dc, "deleted": deleted, "sets": sets}
@@ -153,7 +155,8 @@ def serve() -> Iterator[tuple[str, Repository]]:
         def do_GET(self) -> None:
             path, query = urlsplit(self.path).path, urlsplit(self.path).query
             body = repository.answer(query) if path == "/oai" else repository.pictures.get(path)
-            status = 503 if path in repository.missing else 404 if body is None else 200
+            down = repository.down and f"verb={repository.down}" in query
+            status = 503 if path in repository.missing or down else 404 if body is None else 200
             body = body if status == 200 and body is not None else b""
             self.send_response(status)
             self.send_header("Content-Type", "text/xml; charset=utf-8" if path == "/oai" else "image/png")

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.collect import Origin
 from pipeline.records import SourceError
 from pipeline.sources.oai_pmh import OaiPmh
+from pipeline.web import intake
 from pipeline.web.oai_page import BrokenPage, parse
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN
@@ -178,6 +180,37 @@ def test_errors_of_the_repository_are_readable(served: Any, mill: Mill) -> None:
     with pytest.raises(SourceError, match="not an OAI-PMH response"):
         mill.take(OaiPmh(url=f"{url}/oai"))
     assert mill.rows() == []
+
+
+@pytest.mark.parametrize("fails", ["Identify", "ListRecords"])
+def test_a_repository_that_is_down_for_a_night_is_a_row_and_keeps_the_cursor(
+    served: Any, mill: Mill, fails: str
+) -> None:
+    url, repository = served
+    fill(url, repository, 2)
+    source = OaiPmh(url=f"{url}/oai")
+    mill.take(source)
+    before = intake.cursor(mill.store, Origin("web", source))
+    repository.down = fails
+    mill.take(source)
+    assert [(r["reason"], r["detail"][:8]) for r in mill.rows() if r["reason"]] == [
+        ("broken_listing", "http_503")
+    ]
+    assert before is not None and intake.cursor(mill.store, Origin("web", source)) == before
+
+
+def test_a_password_is_used_and_neither_shown_nor_stored(served: Any, mill: Mill) -> None:
+    url, repository = served
+    secret = url.replace("//", "//ann:secret@")
+    with pytest.raises(SourceError) as told:
+        mill.take(OaiPmh(url=f"{secret}/elsewhere"))
+    assert "http_404" in str(told.value) and "secret" not in str(told.value)
+    with pytest.raises(SourceError) as told:
+        mill.take(OaiPmh(url="ftp://ann:secret@repository.example/oai"))
+    assert "secret" not in str(told.value)
+    repository.put("a", dc(title="A", identifier="https://ann:secret@h.example/a"))
+    mill.take(OaiPmh(url=f"{secret}/oai"))
+    assert [row["page_url"] for row in mill.rows()] == ["https://h.example/a"]
 
 
 def test_tokens_that_go_round_come_to_an_end(served: Any, mill: Mill) -> None:
