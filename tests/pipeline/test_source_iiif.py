@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-import io
-import json
-import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from pipeline.records import SourceError
 from pipeline.sources.iiif import IIIF, members
 from pipeline.web.iiif_manifest import is_collection, is_manifest, manifest_rows
 from pipeline.web.source import WITHDRAWN
+from tests.pipeline.iiif_library import Library, manifest2, manifest3, serve
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Mill
@@ -27,132 +22,10 @@ if TYPE_CHECKING:
 PARTS = ("label", "canvas", "summary")
 
 
-def manifest3(url: str, canvases: int = 2, **more: Any) -> dict[str, Any]:
-    return {
-        "@context": "http://iiif.io/api/presentation/3/context.json",
-        "id": f"{url}/m3",
-        "type": "Manifest",
-        "label": {"en": ["Two bears"], "de": ["Zwei Bären"]},
-        "summary": {"en": ["<p>Seen <b>at night</b>.</p>"]},
-        "rights": "http://creativecommons.org/licenses/by/4.0/",
-        "requiredStatement": {
-            "label": {"en": ["Attribution"]},
-            "value": {"en": ["By the <i>Bear Library</i>"]},
-        },
-        "homepage": [{"id": "https://h.example/bears", "type": "Text", "label": {"en": ["Home"]}}],
-        "items": [
-            {
-                "id": f"{url}/m3/canvas/{n}",
-                "type": "Canvas",
-                "label": {"none": [f"f. {n}r"]},
-                "width": 40,
-                "height": 30,
-                "items": [
-                    {
-                        "id": f"{url}/m3/page/{n}",
-                        "type": "AnnotationPage",
-                        "items": [
-                            {
-                                "type": "Annotation",
-                                "motivation": "painting",
-                                "target": f"{url}/m3/canvas/{n}",
-                                "body": {
-                                    "id": f"{url}/i/{n}/full/max/0/default.jpg",
-                                    "type": "Image",
-                                    "format": "image/jpeg",
-                                    "width": 1000,
-                                    "height": 750,
-                                    "service": [
-                                        {"id": f"{url}/i/{n}", "type": "ImageService3", "profile": "level2"}
-                                    ],
-                                },
-                            }
-                        ],
-                    }
-                ],
-            }
-            for n in range(canvases)
-        ],
-        **more,
-    }
-
-
-def manifest2(url: str, **more: Any) -> dict[str, Any]:
-    resource = {"@id": f"{url}/direct/7.png", "@type": "dctypes:Image", "format": "image/png"}
-    return {
-        "@context": "http://iiif.io/api/presentation/2/context.json",
-        "@id": f"{url}/m2",
-        "@type": "sc:Manifest",
-        "label": [{"@value": "A map", "@language": "en"}, {"@value": "Une carte", "@language": "fre"}],
-        "description": "Drawn by hand.",
-        "license": "https://creativecommons.org/publicdomain/mark/1.0/",
-        "attribution": "Map Room",
-        "related": {"@id": "https://h.example/map", "format": "text/html"},
-        "metadata": [{"label": "Date", "value": "1700"}],
-        "sequences": [
-            {
-                "@type": "sc:Sequence",
-                "canvases": [
-                    {
-                        "@id": f"{url}/m2/c1",
-                        "@type": "sc:Canvas",
-                        "images": [
-                            {"@type": "oa:Annotation", "motivation": "sc:painting", "resource": resource}
-                        ],
-                    }
-                ],
-            }
-        ],
-        **more,
-    }
-
-
-class Library:
-    """JSON by path, and an Image API of level 2 for /i/…"""
-
-    def __init__(self) -> None:
-        self.documents: dict[str, Any] = {}
-        self.asked: list[str] = []
-
-    def answer(self, path: str) -> tuple[int, str, bytes]:
-        self.asked.append(path)
-        if path in self.documents:
-            value = self.documents[path]
-            return (
-                200,
-                "application/ld+json",
-                value if isinstance(value, bytes) else json.dumps(value).encode(),
-            )
-        found = re.fullmatch(r"/i/(\d+)/full/!(\d+),(\d+)/0/default.jpg|/direct/(\d+).png", path)
-        if not found:
-            return 404, "text/plain", b"nothing here"
-        out = io.BytesIO()
-        Image.new("RGB", (40, 30), (int(found[1] or found[4]) * 9 % 256, 90, 9)).save(out, "PNG")
-        return 200, "image/png", out.getvalue()
-
-
 @pytest.fixture
 def served() -> Iterator[tuple[str, Library]]:
-    library = Library()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            status, kind, body = library.answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", library
-        server.shutdown()
+    with serve() as found:
+        yield found
 
 
 def test_version_3_gives_a_caption_for_each_language_and_canvas(served: Any, mill: Mill) -> None:
@@ -288,6 +161,58 @@ def test_what_cannot_be_used_is_a_row_that_says_why(served: Any, mill: Mill) -> 
     assert reasons["other"][0] == "no_manifest"
     assert reasons["gone"][0] == "http_404"
     assert len(reasons) == 7
+
+
+def test_canvases_that_left_and_manifests_that_are_gone_are_withdrawn(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m3"], library.documents["/m2"] = manifest3(url, canvases=3), manifest2(url)
+    source = IIIF(urls=(f"{url}/m3", f"{url}/m2"))
+    mill.take(source)
+    assert {row["reason"] for row in mill.rows()} == {None}
+    del library.documents["/m3"]["items"][1]
+    mill.take(source)
+    reasons = {row["origin"].removeprefix(url): row["reason"] for row in mill.rows()}
+    assert {o: r for o, r in reasons.items() if r} == {f"/m3#{url}/m3/canvas/1": WITHDRAWN}
+    left = [row for row in mill.rows() if row["reason"] == WITHDRAWN]
+    assert [row["position"] for row in left] == [0, 1] and not any(row["text"] for row in left)
+    assert mill.take(source) == 0
+    lost = library.documents.pop("/m2")
+    mill.take(source)
+    reasons = {row["origin"].removeprefix(url): row["reason"] for row in mill.rows()}
+    assert reasons["/m2"] == "http_404" and reasons[f"/m2#{url}/m2/c1"] == WITHDRAWN
+    assert mill.take(source) == 0
+    library.documents["/m2"] = lost
+    mill.take(source)
+    reasons = {row["origin"].removeprefix(url): row["reason"] for row in mill.rows()}
+    assert reasons["/m2"] == WITHDRAWN and reasons[f"/m2#{url}/m2/c1"] is None
+    library.documents["/m2"] = b"<html>Sorry"  # says nothing of what there is
+    mill.take(source)
+    reasons = {row["origin"].removeprefix(url): row["reason"] for row in mill.rows()}
+    assert reasons["/m2"] == "no_manifest" and reasons[f"/m2#{url}/m2/c1"] is None
+
+
+def test_a_canvas_in_two_copies_of_a_manifest_stays(served: Any, mill: Mill) -> None:
+    url, library = served
+    library.documents["/m3"] = manifest3(url, canvases=2)
+    library.documents["/copy"] = manifest3(url, canvases=1)
+    source = IIIF(urls=(f"{url}/copy", f"{url}/m3"))
+    mill.take(source)
+    assert mill.take(source) == 0 and {row["reason"] for row in mill.rows()} == {None}
+
+
+def test_a_password_is_neither_shown_nor_stored(served: Any, mill: Mill) -> None:
+    url, library = served
+    secret = url.replace("//", "//ann:secret@")
+    library.documents["/m3"] = manifest3(url, 1, homepage=[{"id": f"{secret}/home"}], id=None)
+    library.documents["/bad"] = manifest3(url, 1, id=f"{secret}/bad")
+    mill.take(IIIF(urls=(f"{secret}/m3", f"{secret}/bad", f"{secret}/gone")))
+    rows = mill.rows()
+    assert {row["page_url"] for row in rows if row["origin"].startswith(f"{url}/m3#")} == {f"{url}/home"}
+    assert {row["origin"].partition("#")[0] for row in rows} == {f"{url}/{n}" for n in ("m3", "bad", "gone")}
+    assert "secret" not in str(rows)
+    with pytest.raises(SourceError) as told:
+        next(IIIF(urls=("ftp://ann:secret@h.example",)).shards(None, None))  # type: ignore[arg-type]
+    assert "secret" not in str(told.value)
 
 
 def test_canvases_that_share_a_name_and_choices_keep_their_places() -> None:
