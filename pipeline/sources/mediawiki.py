@@ -1,14 +1,17 @@
 """Pictures of Wikimedia Commons, or of any MediaWiki, through its Action API.
 
 `origin` is the page's number, which stays when a file is renamed; captions and descriptions in their languages
-are positions. Without a category or a search every file of the wiki is listed. What was known and is
-not listed any more is asked after, and withdrawn if it was deleted.
+are positions. Without a category or a search every file of the wiki is listed. Every `full_days` the whole list
+is walked through, which finds changed texts and files, and withdraws what was deleted; the runs between list what came
+since the last one, and ask again for what is due. A search is always walked through.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, ClassVar, Self
 from urllib.parse import urlencode
@@ -17,13 +20,15 @@ from pydantic import Field, model_validator
 
 from pipeline import records
 from pipeline.records import SourceError
-from pipeline.step import Shard
+from pipeline.step import Shard, digest
 from pipeline.web.client import Web
+from pipeline.web.errors import PASSING
 from pipeline.web.iiif_manifest import web_address
 from pipeline.web.languages import Text
-from pipeline.web.ledger import Fetched
+from pipeline.web.ledger import Fetched, now
 from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
 from pipeline.web.source import Known, WebSource
+from pipeline.web.urls import redacted
 from pipeline.web.wiki_pages import (
     Page,
     add_pages,
@@ -44,6 +49,8 @@ MOST_BATCHES = 1_000_000
 MOST_WAITS = 6
 LONGEST_WAIT = 30.0
 """A wiki that lags behind, or that we asked too often, is waited for so often and so long, in seconds."""
+OVERLAP = timedelta(days=1)
+"""Of two walks: the wiki's clock is not ours, and its copies lag behind."""
 BUSY = frozenset(("maxlag", "ratelimited", "readonly"))
 NO_CAPTIONS = frozenset(("badvalue", "unknown_action", "unknown_wbgetentities"))
 DELETED = "deleted"
@@ -57,7 +64,7 @@ class MediaWiki(WebSource):
 
     version: ClassVar[int] = 1
     unfingerprinted: ClassVar[frozenset[str]] = frozenset(
-        {"api", "category", "search", "maxlag", "shard_rows", "limit"}
+        {"api", "category", "search", "full_days", "maxlag", "shard_rows", "limit"}
     )
 
     api: str = Field(description="Address of the API: https://commons.wikimedia.org/w/api.php")
@@ -67,6 +74,11 @@ class MediaWiki(WebSource):
         512, ge=0, le=1 << 16, description="Wanted width of a picture, in pixels; 0 for the original."
     )
     captions: bool = Field(True, description="Whether to ask for the captions of the structured data too.")
+    full_days: int = Field(
+        7,
+        ge=0,
+        description="Walk through the whole list after so many days, else only what is new; 0 always.",
+    )
     maxlag: int = Field(5, ge=0, description="Wait while the wiki's copies lag behind by more, in seconds.")
     limit: int | None = Field(None, gt=0, description="Most new or changed files of one run.")
     shard_rows: int = Field(256, gt=0, description="Rows in a part, about.")
@@ -78,15 +90,16 @@ class MediaWiki(WebSource):
         return self
 
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
-        """Lists the files, and asks after those that are gone; it has no cursor.
+        """Lists the files, or what is new of them; the cursor says when that was last done.
 
         Raises:
             SourceError: no wiki's API at that address, or one that refuses the question.
         """
         if web_address(self.api) is None:
-            raise SourceError(f'api = "{self.api}": should begin with http:// or https://')
-        yield from pack(_Walk(self, known, web).groups(), known, self.shard_rows, self.limit)
-        return None
+            raise SourceError(f'api = "{redacted(self.api)}": should begin with http:// or https://')
+        walk = _Walk(self, known, web)
+        complete = yield from pack(walk.groups(), known, self.shard_rows, self.limit)
+        return walk.cursor() if complete else known.cursor
 
     def read(self, shard: Shard, web: Web) -> Iterator[Row]:
         return unpack(shard)
@@ -100,15 +113,19 @@ class MediaWiki(WebSource):
         told = [{**defaults, **{name: v for name, v in row.items() if v is not None}} for row in rows]
         return same_origin(origin_of(page), told, [self.fingerprint(), file])
 
-    def question(self) -> dict[str, str]:
-        """What a walk asks for."""
-        if self.category:
+    def question(self, since: str | None = None, numbers: Sequence[str] = ()) -> dict[str, str]:
+        """What a walk asks for: all, what came since, or the pages of these numbers."""
+        if numbers:
+            which = {"pageids": "|".join(numbers)}
+        elif self.category:
             name = self.category if ":" in self.category else f"Category:{self.category}"
             which = {"generator": "categorymembers", "gcmtitle": name, "gcmtype": "file", "gcmlimit": "50"}
+            which |= {"gcmsort": "timestamp", "gcmdir": "newer", "gcmstart": since} if since else {}
         elif self.search:
             which = {"generator": "search", "gsrsearch": self.search, "gsrnamespace": "6", "gsrlimit": "50"}
         else:
             which = {"generator": "allimages", "gailimit": "50"}
+            which |= {"gaisort": "timestamp", "gaidir": "newer", "gaistart": since} if since else {}
         wanted = {"prop": "imageinfo", "iiprop": "url|extmetadata|size|mime|sha1|timestamp"}
         return {"action": "query", **which, **wanted, "iiextmetadatamultilang": "1"} | (
             {"iiurlwidth": str(self.size)} if self.size else {}
@@ -126,30 +143,63 @@ class _Walk:
         self._source, self._known, self._web = source, known, web
         self._captions = source.captions
         self._seen: set[str] = set()
+        self._began, self._begun, self._complete = now(), False, False
+        self._of = digest([source.api, source.category, source.search, source.fingerprint()])
+        self._full, self._since = self._stored()
+
+    def cursor(self) -> str | None:
+        """When the whole list was last walked through, and since when a file is new; it names the list too."""
+        if not self._complete or not self._source.full_days or self._source.search:
+            return self._known.cursor
+        full, since = self._full or self._began, self._began - OVERLAP
+        return json.dumps({"of": self._of, "full": full.isoformat(), "from": f"{since:%Y-%m-%dT%H:%M:%SZ}"})
+
+    def _stored(self) -> tuple[datetime | None, str | None]:
+        """What the cursor says, unless it is time for the whole list."""
+        try:
+            stored = json.loads(self._known.cursor or "")
+            full, since = datetime.fromisoformat(stored["full"]), stored["from"]
+            recent = self._began - full < timedelta(days=self._source.full_days)
+        except (ValueError, TypeError, KeyError):
+            return None, None
+        return (full, since) if recent and stored.get("of") == self._of else (None, None)
 
     def groups(self) -> Iterator[list[Row]]:
         """Rows by page; a walk that breaks ends in a row that says so."""
         try:
-            for pages, doubt in self._batches():
-                fresh = {origin: page for origin, page in pages.items() if origin not in self._seen}
-                self._seen |= set(fresh)
-                labels = self._labels([origin for origin in fresh if origin.isdecimal()])
-                for origin, page in fresh.items():
-                    yield self._source.page_group(page, labels.get(origin, []), doubt)
-            yield from self._gone()
+            yield from self._pages(self._source.question(self._since))
+            yield from self._gone() if self._since is None else self._due()
+            self._complete = True
         except _Stopped as stopped:
             yield same_origin(LISTING, [{"error": BROKEN, "detail": str(stopped)}], None)
 
-    def _batches(self) -> Iterator[tuple[dict[str, Page], str]]:
+    def _pages(self, question: dict[str, str]) -> Iterator[list[Row]]:
+        for pages, doubt in self._batches(question):
+            fresh = {origin: page for origin, page in pages.items() if origin not in self._seen}
+            self._seen |= set(fresh)
+            labels = self._labels([origin for origin in fresh if origin.isdecimal()])
+            for origin, page in fresh.items():
+                if origin.isdecimal() and _missing(page):
+                    yield withdrawn(origin, [0], DELETED)
+                else:
+                    yield self._source.page_group(page, labels.get(origin, []), doubt)
+
+    def _due(self) -> Iterator[list[Row]]:
+        """Files whose pictures failed in passing: they need not be new, so they are asked for by their numbers."""
+        due = dict.fromkeys(self._known.due["origin"].to_pylist())
+        todo = iter([origin for origin in due if origin.isdecimal() and origin not in self._seen])
+        while some := list(islice(todo, AT_ONCE)):
+            yield from self._pages(self._source.question(numbers=some))
+
+    def _batches(self, question: dict[str, str]) -> Iterator[tuple[dict[str, Page], str]]:
         """Pages whose every property has come, however many replies that took; and what the wiki warned of."""
-        question = self._source.question()
         more: dict[str, str] = {}
         asked: set[tuple[tuple[str, str], ...]] = set()
         for _ in range(MOST_BATCHES):
             pages: dict[str, Page] = {}
             doubt = ""
             for _ in range(MOST_REPLIES):
-                reply = self._ask({**question, **more}, later=bool(asked))
+                reply = self._ask({**question, **more})
                 add_pages(pages, reply)
                 doubt = doubt or warning(reply)
                 more = continuation(reply)
@@ -172,9 +222,7 @@ class _Walk:
         todo = iter(numbers)
         while self._captions and (some := list(islice(todo, AT_ONCE))):
             ids = "|".join(f"M{number}" for number in some)
-            reply = self._ask(
-                {"action": "wbgetentities", "ids": ids, "props": "labels"}, later=True, may=NO_CAPTIONS
-            )
+            reply = self._ask({"action": "wbgetentities", "ids": ids, "props": "labels"}, may=NO_CAPTIONS)
             error = api_error(reply)
             if error is not None:
                 self._captions = False
@@ -196,40 +244,43 @@ class _Walk:
         todo = iter(unlisted)
         while some := list(islice(todo, AT_ONCE)):
             pages: dict[str, Page] = {}
-            add_pages(pages, self._ask({"action": "query", "pageids": "|".join(some)}, later=True))
+            add_pages(pages, self._ask({"action": "query", "pageids": "|".join(some)}))
             for origin in some:
-                if pages.get(origin, {}).get("missing", False) is not False:
+                if _missing(pages.get(origin, {})):
                     yield withdrawn(origin, [0], DELETED)
 
-    def _ask(
-        self, params: Mapping[str, str], later: bool, may: frozenset[str] = frozenset()
-    ) -> dict[str, Any]:
+    def _ask(self, params: Mapping[str, str], may: frozenset[str] = frozenset()) -> dict[str, Any]:
         """One reply; what is wrong with the first is an error of the configuration. A busy wiki is waited for.
 
         Raises:
             SourceError: the wiki cannot be asked, or refuses the question.
-            _Stopped: the same, in the middle of a walk.
+            _Stopped: the same, in the middle of a walk; or it may pass until the next run.
         """
         fixed = {"format": "json", "formatversion": "2", "maxlag": str(self._source.maxlag)}
         joint = "&" if "?" in self._source.api else "?"
         url = self._source.api + joint + urlencode({**params, **fixed})
-        wrong = ""
+        wrong, passing = "", False
         for _ in range(MOST_WAITS):
             found = self._web.get(url, ACCEPT)
             if found.body is None:
-                wrong = f"{found.error}: {found.detail or ''}"
+                wrong, passing = f"{found.error}: {found.detail or ''}", found.error in PASSING
                 break
             reply = records.parse_json(found.body.removeprefix(b"\xef\xbb\xbf"))
             error = api_error(reply)
             if error is None or error[0] in may:
+                self._begun = True
                 return reply
-            wrong = f"{error[0]}: {error[1]}"
-            if error[0] not in BUSY:
+            wrong, passing = f"{error[0]}: {error[1]}", error[0] in BUSY
+            if not passing:
                 break
             time.sleep(_pause(found))
-        if later:
+        if self._begun or passing:
             raise _Stopped(wrong)
-        raise SourceError(f"{self._source.api}: {wrong}")
+        raise SourceError(f"{redacted(self._source.api)}: {wrong}")
+
+
+def _missing(page: Page) -> bool:
+    return page.get("missing", False) is not False
 
 
 def _pause(found: Fetched) -> float:

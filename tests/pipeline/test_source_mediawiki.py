@@ -2,160 +2,32 @@
 
 from __future__ import annotations
 
-import io
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from pipeline.collect import Origin
 from pipeline.records import SourceError
+from pipeline.sources import mediawiki as module
 from pipeline.sources.mediawiki import MediaWiki
+from pipeline.web import intake
 from pipeline.web.source import WITHDRAWN
 from pipeline.web.wiki_pages import add_pages, api_error, continuation, entity_labels, page_rows, warning
+from tests.pipeline.conftest import LOCAL
+from tests.pipeline.wiki import Wiki, serve
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Mill
 
 
-class Wiki:
-    """The Action API's query module as its manual has it, formatversion 2.
-
-    Pages come `batch` at a time; of a batch, the imageinfo of only `props` pages comes in one reply, and the rest
-    under `iicontinue`: `batchcomplete` says when all is there.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url, self.batch, self.props = url, 4, 2
-        self.files: dict[int, dict[str, Any]] = {}
-        self.captions: dict[int, dict[str, str]] | None = {}
-        self.asked: list[dict[str, str]] = []
-        self.lag = 0
-        self.broken_at: int | None = None
-
-    def add(self, number: int, description: Any = "", **info: Any) -> None:
-        meta = {
-            "ImageDescription": {"value": description, "source": "commons-desc-page"},
-            "LicenseShortName": {"value": "CC BY-SA 4.0"},
-            "LicenseUrl": {"value": "https://creativecommons.org/licenses/by-sa/4.0"},
-            "Artist": {"value": '<a href="//w.example/User:Ann">Ann &amp; Bob</a>'},
-        }
-        self.files[number] = {
-            "url": f"{self.url}/{number}.png",
-            "thumburl": f"{self.url}/thumb/{number}.png",
-            "descriptionurl": f"{self.url}/wiki/File:{number}.png",
-            "mime": "image/png",
-            "sha1": f"{number:040x}",
-            "extmetadata": meta,
-            **info,
-        }
-
-    def answer(self, params: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-        self.asked.append(params)
-        if self.broken_at == len(self.asked):
-            return {
-                "error": {"code": "internal_api_error_DBQueryError", "info": "[x] Database query error."}
-            }, {}
-        if self.lag:
-            self.lag -= 1
-            return {"error": {"code": "maxlag", "info": "Waiting for db: 6 seconds lagged.", "lag": 6}}, {
-                "Retry-After": "0"
-            }
-        if params["action"] == "wbgetentities":
-            return self._entities(params), {}
-        if params["action"] != "query":
-            return {"error": {"code": "badvalue", "info": 'Unrecognized value for parameter "action".'}}, {}
-        if "pageids" in params:
-            asked = [int(number) for number in params["pageids"].split("|")]
-            assert len(asked) <= 50
-            here = [{"pageid": n, "ns": 6, "title": f"File:{n}.png"} for n in asked if n in self.files]
-            gone = [{"pageid": n, "missing": True} for n in asked if n not in self.files]
-            return {"batchcomplete": True, "query": {"pages": here + gone}}, {}
-        return self._generated(params), {}
-
-    def _generated(self, params: dict[str, str]) -> dict[str, Any]:
-        prefix = {"categorymembers": "gcm", "search": "gsr", "allimages": "gai"}[params["generator"]]
-        if prefix == "gcm" and not params["gcmtitle"].startswith("Category:"):
-            return {
-                "error": {"code": "invalidcategory", "info": "The category name you entered is not valid."}
-            }
-        start = int(params.get(f"{prefix}continue", "0"))
-        numbers = sorted(self.files)[start : start + self.batch]
-        first = int(params.get("iicontinue", "0"))
-        pages: list[dict[str, Any]] = [{"pageid": n, "ns": 6, "title": f"File:{n}.png"} for n in numbers]
-        for page in pages[first : first + self.props]:
-            if info := self.files[page["pageid"]]:
-                page["imageinfo"] = [
-                    info if "iiurlwidth" in params else {k: v for k, v in info.items() if k != "thumburl"}
-                ]
-        reply: dict[str, Any] = {"query": {"pages": pages}}
-        if first + self.props < len(numbers):
-            reply["continue"] = {"iicontinue": str(first + self.props), "continue": "||"}
-            if start:
-                reply["continue"][f"{prefix}continue"] = str(start)
-        else:
-            reply["batchcomplete"] = True
-            if start + self.batch < len(self.files):
-                reply["continue"] = {
-                    f"{prefix}continue": str(start + self.batch),
-                    "continue": f"{prefix}continue||",
-                }
-        return reply
-
-    def _entities(self, params: dict[str, str]) -> dict[str, Any]:
-        if self.captions is None:
-            return {
-                "error": {
-                    "code": "badvalue",
-                    "info": 'Unrecognized value for parameter "action": wbgetentities.',
-                }
-            }
-        found: dict[str, Any] = {}
-        for name in params["ids"].split("|"):
-            labels = self.captions.get(int(name[1:]))
-            told = {lang: {"language": lang, "value": text} for lang, text in (labels or {}).items()}
-            found[name] = {"id": name, "labels": told or []} if labels else {"id": name, "missing": ""}
-        return {"entities": found, "success": 1}
-
-
 @pytest.fixture
 def wiki() -> Iterator[Wiki]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            more: dict[str, str] = {}
-            if parts.path == "/w/api.php":
-                reply, more = served.answer({k: v[0] for k, v in parse_qs(parts.query).items()})
-                status, kind, body = 200, "application/json", json.dumps(reply).encode()
-            elif parts.path.endswith(".png") and "wiki" not in parts.path:
-                out = io.BytesIO()
-                number = int(parts.path.rpartition("/")[2][:-4])
-                Image.new("RGB", (20, 20), (number, 9, 9)).save(out, "PNG")
-                status, kind, body = 200, "image/png", out.getvalue()
-            else:
-                status, kind, body = 200, "text/html", b"<html>"
-            self.send_response(status)
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served = Wiki(f"http://127.0.0.1:{server.server_address[1]}")
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield served
-        server.shutdown()
+    with serve() as found:
+        yield found
 
 
 def api(wiki: Wiki) -> str:
@@ -214,7 +86,7 @@ def test_a_wiki_without_structured_data_is_asked_once_for_it(wiki: Wiki, mill: M
 def test_unchanged_files_are_left_and_changed_ones_taken_again(wiki: Wiki, mill: Mill) -> None:
     for number in range(1, 4):
         wiki.add(number, f"File {number}")
-    source = MediaWiki(api=api(wiki), category="Bears")
+    source = MediaWiki(api=api(wiki), category="Bears", full_days=0)
     mill.take(source)
     assert mill.take(source) == 0
     wiki.files[2]["sha1"] = "f" * 40  # a new upload
@@ -230,7 +102,7 @@ def test_deleted_files_are_withdrawn_and_files_moved_out_of_the_category_are_not
 ) -> None:
     for number in range(1, 4):
         wiki.add(number, {"en": f"File {number}", "de": f"Datei {number}"})
-    source = MediaWiki(api=api(wiki), category="Bears")
+    source = MediaWiki(api=api(wiki), category="Bears", full_days=0)
     mill.take(source)
     moved = wiki.files.pop(3)
     del wiki.files[1]
@@ -251,8 +123,9 @@ def test_a_lagging_wiki_is_waited_for(wiki: Wiki, mill: Mill) -> None:
     mill.take(MediaWiki(api=api(wiki), captions=False))
     assert [row["text"] for row in mill.rows()] == ["One"] and len(wiki.asked) == 4
     wiki.lag = 99
-    with pytest.raises(SourceError, match="maxlag: Waiting for db"):
-        mill.take(MediaWiki(api=api(wiki), captions=False))
+    mill.take(MediaWiki(api=api(wiki), captions=False))  # for longer than we wait: the other sources go on
+    [row] = [row for row in mill.rows() if row["reason"]]
+    assert row["reason"] == "broken_listing" and row["detail"].startswith("maxlag: Waiting for db")
 
 
 def test_an_error_in_the_middle_keeps_what_came_before(wiki: Wiki, mill: Mill) -> None:
@@ -318,6 +191,63 @@ def test_a_limit_is_a_step_of_the_way(wiki: Wiki, mill: Mill) -> None:
         mill.take(MediaWiki(api=api(wiki), captions=False, limit=4))
         counts.append(len(mill.rows()))
     assert counts == [4, 8, 9]
+
+
+@pytest.mark.parametrize("category", [None, "Bears"])
+def test_a_night_lists_what_is_new_and_asks_again_for_what_is_due(
+    wiki: Wiki, mill: Mill, category: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = datetime(2026, 5, 1, tzinfo=UTC)
+    monkeypatch.setattr(module, "now", lambda: day)
+    soon = LOCAL.model_copy(update={"retry_later": 0.0})
+    for number in range(1, 10):
+        wiki.add(number, f"File {number}")
+    source = MediaWiki(api=api(wiki), category=category, captions=False)
+    wiki.lost = {2, 3}
+    mill.take(source, settings=soon)
+    assert sum(row["reason"] is None for row in mill.rows()) == 7
+    wiki.add(10, "New")
+    wiki.added[10] = "2026-05-01T20:00:00Z"
+    wiki.files[1]["extmetadata"]["ImageDescription"]["value"] = "File 1, told better"
+    del wiki.files[3], wiki.files[4]
+    wiki.lost, day = set(), day + timedelta(days=1)
+    wiki.asked.clear()
+    mill.take(source, settings=soon)
+    assert [asked.get("pageids", "") for asked in wiki.asked] == ["", "2|3"]
+    told = {row["origin"]: (row["reason"], row["text"]) for row in mill.rows()}
+    assert told["10"] == (None, "New") and told["2"] == (None, "File 2")
+    assert told["3"] == (WITHDRAWN, None) and told["4"] == (None, "File 4") and told["1"] == (None, "File 1")
+    day += timedelta(days=7)
+    mill.take(source, settings=soon)
+    told = {row["origin"]: (row["reason"], row["text"]) for row in mill.rows()}
+    assert told["4"] == (WITHDRAWN, None) and told["1"] == (None, "File 1, told better")
+    wiki.asked.clear()
+    mill.take(source, settings=soon)
+    assert len(wiki.asked) == 1 and mill.taken.urls == 0  # from now on by the new cursor
+    mill.take(source.model_copy(update={"category": "Others"}), settings=soon)
+    assert not any("start" in name for name in wiki.asked[1])  # the cursor names the list
+
+
+def test_a_wiki_that_is_down_for_a_night_is_a_row_and_keeps_the_cursor(wiki: Wiki, mill: Mill) -> None:
+    wiki.add(1, "One")
+    source = MediaWiki(api=api(wiki), captions=False)
+    mill.take(source)
+    before = intake.cursor(mill.store, Origin("web", source))
+    wiki.lost = {0}
+    mill.take(source)
+    assert [r["detail"][:8] for r in mill.rows() if r["reason"] == "broken_listing"] == ["http_503"]
+    assert before is not None and intake.cursor(mill.store, Origin("web", source)) == before
+
+
+def test_a_password_is_used_and_neither_shown_nor_stored(wiki: Wiki, mill: Mill) -> None:
+    secret = wiki.url.replace("//", "//ann:secret@")
+    for address in (f"{secret}/wiki/Main_Page", secret.replace("http", "ftp")):
+        with pytest.raises(SourceError) as told:
+            mill.take(MediaWiki(api=address))
+        assert "127.0.0.1" in str(told.value) and "secret" not in str(told.value)
+    wiki.add(1, "One", descriptionurl=f"{secret}/wiki/File:1.png")
+    mill.take(MediaWiki(api=f"{secret}/w/api.php"))
+    assert [row["page_url"] for row in mill.rows()] == [f"{wiki.url}/wiki/File:1.png"]
 
 
 VALUES = st.recursive(
