@@ -20,6 +20,7 @@ from pyarrow import fs
 
 from pipeline import files, records, s3
 from pipeline.errors import BucketError, SourceError
+from pipeline.sources.cnxml import CNXML
 from pipeline.sources.folder import Folder
 from pipeline.sources.parquet import Parquet
 from pipeline.sources.url_list import UrlList
@@ -211,6 +212,26 @@ def test_a_list_of_urls_gives_the_same_shards(tmp_path: Path, put: Any):
     here, there = (UrlList(path=f"{at}/*.csv", shard_rows=16) for at in (tmp_path, put(tmp_path)))
     listed = list(there.shards(Known(), web))
     assert listed == list(here.shards(Known(), web)) and [shard.rows for shard in listed] == [16, 16, 16, 12]
+
+
+def test_cnxml_modules_find_their_pictures_in_the_bucket(put: Any):
+    module = '<document xmlns="http://cnx.rice.edu/cnxml"><content>{}</content></document>'
+    shown = '<media alt="{0}"><image src="../../media/{0}.png"/></media>'
+    home = put(
+        {
+            "book/modules/m1/index.cnxml": module.format(shown.format("a") + shown.format("b")).encode(),
+            "book/modules/m2/index.cnxml": module.format(shown.format("a")).encode(),
+            "book/media/a.png": picture(1),
+        }
+    )
+    web: Any = None  # nothing is fetched
+    source = CNXML(path=f"{home}/book/modules/*/index.cnxml")
+    found = [row for shard in source.shards(Known(), web) for row in source.read(shard, web)]
+    assert [(r["origin"], r["text"], r.get("image"), r.get("error")) for r in found] == [
+        ("m1", b"a", picture(1), None),
+        ("m1", b"b", None, "missing_file"),
+        ("m2", b"a", picture(1), None),
+    ]
 
 
 def test_a_long_file_can_be_read_from_anywhere(put: Any):
