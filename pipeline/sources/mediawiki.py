@@ -119,13 +119,15 @@ class MediaWiki(WebSource):
             which = {"pageids": "|".join(numbers)}
         elif self.category:
             name = self.category if ":" in self.category else f"Category:{self.category}"
-            which = {"generator": "categorymembers", "gcmtitle": name, "gcmtype": "file", "gcmlimit": "50"}
-            which |= {"gcmsort": "timestamp", "gcmdir": "newer", "gcmstart": since} if since else {}
+            which = {"generator": "categorymembers", "gcmtitle": name, "gcmlimit": "50"}
+            # By time, the API ignores the type; by type, it is quicker than by namespace.
+            new = {"gcmnamespace": "6", "gcmsort": "timestamp", "gcmstart": since} if since else {}
+            which |= new or {"gcmtype": "file"}
         elif self.search:
             which = {"generator": "search", "gsrsearch": self.search, "gsrnamespace": "6", "gsrlimit": "50"}
         else:
             which = {"generator": "allimages", "gailimit": "50"}
-            which |= {"gaisort": "timestamp", "gaidir": "newer", "gaistart": since} if since else {}
+            which |= {"gaisort": "timestamp", "gaistart": since} if since else {}
         wanted = {"prop": "imageinfo", "iiprop": "url|extmetadata|size|mime|sha1|timestamp"}
         return {"action": "query", **which, **wanted, "iiextmetadatamultilang": "1"} | (
             {"iiurlwidth": str(self.size)} if self.size else {}

@@ -84,7 +84,10 @@ class Wiki:
         start = int(params.get(f"{prefix}continue", "0"))
         numbers = sorted(self.files)
         if since := params.get(f"{prefix}start"):
-            assert (params[f"{prefix}sort"], params[f"{prefix}dir"]) == ("timestamp", "newer")
+            assert params[f"{prefix}sort"] == "timestamp"
+            assert (
+                prefix == "gai" or params["gcmnamespace"] == "6"
+            )  # by time, its manual says, no type is minded
             numbers = [number for number in numbers if self.added.get(number, "") >= since]
         last, numbers = start + self.batch >= len(numbers), numbers[start : start + self.batch]
         first = int(params.get("iicontinue", "0"))
