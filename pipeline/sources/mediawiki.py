@@ -55,6 +55,7 @@ BUSY = frozenset(("maxlag", "ratelimited", "readonly"))
 NO_CAPTIONS = frozenset(("badvalue", "unknown_action", "unknown_wbgetentities"))
 DELETED = "deleted"
 BROKEN = "broken_listing"
+ANSWERED = "answered"
 LISTING = "(listing)"
 """Origin of the row that says so: it does not name the server, which may move."""
 
@@ -172,6 +173,8 @@ class _Walk:
             yield from self._pages(self._source.question(self._since))
             yield from self._gone() if self._since is None else self._due()
             self._complete = True
+            if self._known.positions(LISTING):
+                yield withdrawn(LISTING, [0], ANSWERED)
         except _Stopped as stopped:
             yield same_origin(LISTING, [{"error": BROKEN, "detail": str(stopped)}], None)
 

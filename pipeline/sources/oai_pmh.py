@@ -36,7 +36,7 @@ MOST_RESTARTS = 3
 MOST_DUE = 1000
 """Records asked for one by one; for more of them the whole list is walked through."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?")
-BROKEN = "broken_listing"
+BROKEN, ANSWERED = "broken_listing", "answered"
 LISTING, NAMELESS = "(listing)", "(no identifier)"
 """Origins of rows that are no record: they do not name the server, which may move."""
 
@@ -174,6 +174,8 @@ class _Walk:
                 return  # the wanted time is over
             yield from self._pages(first)
             yield from self._due()
+            if self._known.positions(LISTING):
+                yield withdrawn(LISTING, [0], ANSWERED)
         except _Stopped as stopped:
             yield same_origin(LISTING, [{"error": BROKEN, "detail": str(stopped)}], self._of)
 

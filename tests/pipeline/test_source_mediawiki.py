@@ -237,6 +237,10 @@ def test_a_wiki_that_is_down_for_a_night_is_a_row_and_keeps_the_cursor(wiki: Wik
     mill.take(source)
     assert [r["detail"][:8] for r in mill.rows() if r["reason"] == "broken_listing"] == ["http_503"]
     assert before is not None and intake.cursor(mill.store, Origin("web", source)) == before
+    wiki.lost = set()
+    mill.take(source)
+    assert [r["reason"] for r in mill.rows() if r["reason"]] == [WITHDRAWN]
+    assert mill.take(source) == 0
 
 
 def test_a_password_is_used_and_neither_shown_nor_stored(wiki: Wiki, mill: Mill) -> None:

@@ -197,6 +197,10 @@ def test_a_repository_that_is_down_for_a_night_is_a_row_and_keeps_the_cursor(
         ("broken_listing", "http_503")
     ]
     assert before is not None and intake.cursor(mill.store, Origin("web", source)) == before
+    repository.down = ""
+    mill.take(source)
+    assert [r["reason"] for r in mill.rows() if r["reason"]] == [WITHDRAWN]
+    assert mill.take(source) == 0
 
 
 def test_a_password_is_used_and_neither_shown_nor_stored(served: Any, mill: Mill) -> None:
