@@ -27,8 +27,8 @@ from pipeline.files import File, S3File
 from pipeline.step import Shard, digest
 from pipeline.text import to_bytes
 from pipeline.web.client import Web
-from pipeline.web.ledger import redacted
 from pipeline.web.source import WITHDRAWN, Known, WebSource
+from pipeline.web.urls import redacted
 
 _SRC = re.compile(rb"""\ssrc\s*=\s*["']([^"']*)["']""")
 _ID = re.compile(rb"<(?:\w+:)?content-id>\s*([\w.@-]{1,100})\s*<")
@@ -64,7 +64,7 @@ class CNXML(WebSource):
         """
         terms, settings, listing = self._terms(), self.fingerprint(), cache(_listing)
         due = {origin.removesuffix(FAILED) for origin in known.due["origin"].to_pylist()}
-        pairs = known.rows.select(["origin", "version"]).to_pylist()
+        pairs = known.rows.group_by(["origin", "version"]).aggregate([]).to_pylist()
         before = {(row["origin"].removesuffix(FAILED), row["version"]) for row in pairs}
         origins = due | {origin for origin, _ in before}
         taken: set[str] = set()
@@ -79,7 +79,7 @@ class CNXML(WebSource):
             names = dict.fromkeys(
                 _name(unescape(src.decode("utf-8", "replace"))) for src in _SRC.findall(raw)
             )
-            pictures = [[picture, there.get(picture)] for picture in names]
+            pictures = [[picture, there.get(picture, bool(self.base_url))] for picture in names]
             about = [settings, hashlib.sha256(raw).hexdigest(), wrong, pictures, own.lang, own.licence]
             version = digest(about)[:16]
             if origin in due or (origin, version) not in before:

@@ -17,8 +17,8 @@ from pipeline import records
 from pipeline.rows import Positions, as_text, unseen
 from pipeline.step import Shard, digest
 from pipeline.web.client import Web
-from pipeline.web.ledger import redacted
 from pipeline.web.source import Known, WebSource
+from pipeline.web.urls import redacted
 
 AT_ONCE = 1 << 14
 """Rows held against what is known in one go."""
