@@ -17,10 +17,10 @@ from pydantic import Field, field_validator
 from pipeline import records
 from pipeline.dotted import Absent, at_path, only
 from pipeline.files import File
+from pipeline.formats import rights
 from pipeline.records import SourceError
 from pipeline.step import RAW, Source, Step
 from pipeline.text import to_bytes
-from pipeline.web import rights
 from pipeline.web.urls import redacted
 
 ALIASES: dict[str, tuple[str, ...]] = {

@@ -21,9 +21,9 @@ from urllib.parse import quote
 from pydantic import Field
 
 from pipeline import files
-from pipeline.cnxml import BrokenModule, Figure, Module, Terms, read_collection, read_module
 from pipeline.errors import SourceError
 from pipeline.files import File, S3File
+from pipeline.formats.cnxml import BrokenModule, Figure, Module, Terms, read_collection, read_module
 from pipeline.step import Shard, digest
 from pipeline.text import to_bytes
 from pipeline.web.client import Web

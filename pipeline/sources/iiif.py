@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from pipeline import records
+from pipeline.formats.iiif_manifest import Part, is_collection, is_manifest, manifest_rows, web_address
+from pipeline.formats.image_api import identity, listed
 from pipeline.records import SourceError
 from pipeline.step import Shard
 from pipeline.web.client import Web
-from pipeline.web.iiif_manifest import Part, is_collection, is_manifest, manifest_rows, web_address
-from pipeline.web.image_api import identity, listed
 from pipeline.web.ledger import Fetched
 from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
 from pipeline.web.source import Known, WebSource

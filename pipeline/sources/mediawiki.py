@@ -19,17 +19,9 @@ from urllib.parse import urlencode
 from pydantic import Field, model_validator
 
 from pipeline import records
-from pipeline.records import SourceError
-from pipeline.step import Shard, digest
-from pipeline.web.client import Web
-from pipeline.web.errors import PASSING
-from pipeline.web.iiif_manifest import web_address
-from pipeline.web.languages import Text
-from pipeline.web.ledger import Fetched, now
-from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
-from pipeline.web.source import Known, WebSource
-from pipeline.web.urls import redacted
-from pipeline.web.wiki_pages import (
+from pipeline.formats.iiif_manifest import web_address
+from pipeline.formats.languages import Text
+from pipeline.formats.wiki_pages import (
     Page,
     add_pages,
     api_error,
@@ -39,6 +31,14 @@ from pipeline.web.wiki_pages import (
     page_rows,
     warning,
 )
+from pipeline.records import SourceError
+from pipeline.step import Shard, digest
+from pipeline.web.client import Web
+from pipeline.web.errors import PASSING
+from pipeline.web.ledger import Fetched, now
+from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
+from pipeline.web.source import Known, WebSource
+from pipeline.web.urls import redacted
 
 ACCEPT = "application/json, */*;q=0.1"
 AT_ONCE = 50

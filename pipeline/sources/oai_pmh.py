@@ -16,14 +16,14 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import Field, model_validator
 
+from pipeline.formats import rights
+from pipeline.formats.iiif_manifest import web_address
+from pipeline.formats.languages import captions
+from pipeline.formats.oai_page import BrokenPage, Page, Record, parse
 from pipeline.records import SourceError
 from pipeline.step import Shard, digest
-from pipeline.web import rights
 from pipeline.web.client import Web
 from pipeline.web.errors import PASSING
-from pipeline.web.iiif_manifest import web_address
-from pipeline.web.languages import captions
-from pipeline.web.oai_page import BrokenPage, Page, Record, parse
 from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
 from pipeline.web.source import Known, WebSource
 from pipeline.web.urls import redacted

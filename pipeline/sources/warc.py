@@ -18,20 +18,20 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline import files, records
+from pipeline.formats.archive import Archive, Broken, Record
+from pipeline.formats.html import MAX_BYTES, read_page
+from pipeline.formats.pictures import Picture
+from pipeline.formats.survey import gives_rows, is_links, is_text, survey, unpacked, url_key
+from pipeline.formats.survey import packed as packed_index
+from pipeline.formats.wat import read_links
 from pipeline.records import SourceError
 from pipeline.step import Shard, digest
-from pipeline.web.archive import Archive, Broken, Record
 from pipeline.web.client import Web
 from pipeline.web.consent import refused_by_headers
 from pipeline.web.errors import FetchError
-from pipeline.web.html import MAX_BYTES, read_page
 from pipeline.web.pages import PageSource, Place, refusal, refused_row
-from pipeline.web.pictures import Picture
 from pipeline.web.source import Known
-from pipeline.web.survey import gives_rows, is_links, is_text, survey, unpacked, url_key
-from pipeline.web.survey import packed as packed_index
 from pipeline.web.urls import redacted
-from pipeline.web.wat import read_links
 
 SHARD_BYTES = 32 << 20
 """Of the file: its pictures are in memory while a shard is read."""

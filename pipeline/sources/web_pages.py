@@ -16,14 +16,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from pipeline import records
+from pipeline.formats import sitemap
+from pipeline.formats.archive import HTML
+from pipeline.formats.html import read_page
+from pipeline.formats.img import absolute
 from pipeline.records import SourceError
 from pipeline.rows import as_text
 from pipeline.step import Shard, digest
-from pipeline.web import sitemap
-from pipeline.web.archive import HTML
 from pipeline.web.client import Web, host_of
-from pipeline.web.html import read_page
-from pipeline.web.img import absolute
 from pipeline.web.ledger import Fetched, about
 from pipeline.web.pages import PageSource, origin_page, refusal, refused_row
 from pipeline.web.source import WITHDRAWN, Known

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from pipeline.formats.html import Page
+from pipeline.formats.pictures import Picture
 from pipeline.rows import Positions
 from pipeline.text import to_bytes
 from pipeline.web.consent import forbids, refused_by_headers
-from pipeline.web.html import Page
 from pipeline.web.ledger import Decision
-from pipeline.web.pictures import Picture
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
 from pipeline.web.urls import redacted

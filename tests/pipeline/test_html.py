@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.web import html, img
-from pipeline.web.charset import decode
-from pipeline.web.html import Page, read_page
-from pipeline.web.pictures import Picture
+from pipeline.formats import html, img
+from pipeline.formats.charset import decode
+from pipeline.formats.html import Page, read_page
+from pipeline.formats.pictures import Picture
 
 URL = "https://site.example/a/page.html"
 TEXT = "The bear walks along the river and catches a fish. It eats the fish on a stone in the sun. "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.web.image_api import image_service, image_url
+from pipeline.formats.image_api import image_service, image_url
 
 if TYPE_CHECKING:
     pass

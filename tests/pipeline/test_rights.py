@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from pipeline.web import rights
-from pipeline.web.languages import captions, tag
-from pipeline.web.markup import by_language, plain
+from pipeline.formats import rights
+from pipeline.formats.languages import captions, tag
+from pipeline.formats.markup import by_language, plain
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from lxml import etree
 from PIL import Image
 
-from pipeline import mathml
-from pipeline.cnxml import BrokenModule, Figure, read_module
 from pipeline.errors import SourceError
+from pipeline.formats import mathml
+from pipeline.formats.cnxml import BrokenModule, Figure, read_module
 from pipeline.sources.cnxml import CNXML
 from pipeline.web.client import Web
 from pipeline.web.source import COLUMNS, WITHDRAWN, Known

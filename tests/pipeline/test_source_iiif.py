@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.formats.iiif_manifest import is_collection, is_manifest, manifest_rows
 from pipeline.records import SourceError
 from pipeline.sources.iiif import IIIF, members
-from pipeline.web.iiif_manifest import is_collection, is_manifest, manifest_rows
 from pipeline.web.source import WITHDRAWN
 from tests.pipeline.iiif_library import Library, manifest2, manifest3, serve
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.collect import Origin
+from pipeline.formats.wiki_pages import add_pages, api_error, continuation, entity_labels, page_rows, warning
 from pipeline.records import SourceError
 from pipeline.sources import mediawiki as module
 from pipeline.sources.mediawiki import MediaWiki
 from pipeline.web import intake
 from pipeline.web.source import WITHDRAWN
-from pipeline.web.wiki_pages import add_pages, api_error, continuation, entity_labels, page_rows, warning
 from tests.pipeline.conftest import LOCAL
 from tests.pipeline.wiki import Wiki, serve
 

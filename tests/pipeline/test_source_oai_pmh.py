@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.collect import Origin
+from pipeline.formats.oai_page import BrokenPage, parse
 from pipeline.records import SourceError
 from pipeline.sources.oai_pmh import OaiPmh
 from pipeline.web import intake
-from pipeline.web.oai_page import BrokenPage, parse
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN
 from tests.pipeline.oai_repository import Repository, dc, fill, picture, serve

@@ -18,16 +18,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import files
+from pipeline.formats.archive import Archive, Broken, unchunked, unpacked
+from pipeline.formats.survey import survey
+from pipeline.formats.wat import read_links
 from pipeline.sources import warc as module
 from pipeline.sources.warc import Warc
 from pipeline.step import Shard
-from pipeline.web.archive import Archive, Broken, unchunked, unpacked
 from pipeline.web.client import Web
 from pipeline.web.errors import FetchError
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
-from pipeline.web.survey import survey
-from pipeline.web.wat import read_links
 from tests.pipeline.warc_files import PAGE, PARTS, PICTURE, SITE, record, response, written
 
 WEB = Web(FetchSettings(consent=()))
@@ -275,7 +275,7 @@ def test_a_length_that_is_none(tmp_path: Path, length: str) -> None:
 
 
 def test_a_bomb_ends_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.web.archive.MEMBER_BYTES", 1 << 20)
+    monkeypatch.setattr("pipeline.formats.archive.MEMBER_BYTES", 1 << 20)
     bomb = record("resource", f"{SITE}/x", b"\0" * (8 << 20), "Content-Type: application/octet-stream")
     found = rows(written(tmp_path / "a.warc.gz", [PARTS[1], bomb]))
     assert found[-1]["error"] == "broken_archive" and "over 1048576 bytes" in found[-1]["detail"]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from pipeline.formats import sitemap
 from pipeline.records import SourceError
 from pipeline.sources.web_pages import WebPages
-from pipeline.web import sitemap
 from pipeline.web.client import Web
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known

@@ -15,15 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pipeline.formats.oai_page import BrokenPage, parse
+from pipeline.formats.wiki_pages import add_pages, continuation, page_rows
 from pipeline.records import SourceError
 from pipeline.sources.mediawiki import MediaWiki
 from pipeline.sources.oai_pmh import OaiPmh
 from pipeline.sources.url_list import UrlList
 from pipeline.web.client import Web
-from pipeline.web.oai_page import BrokenPage, parse
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN, Known, WebSource
-from pipeline.web.wiki_pages import add_pages, continuation, page_rows
 
 Answer = Callable[[dict[str, str]], bytes]
 SPDX = {

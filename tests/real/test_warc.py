@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.collect import Origin
+from pipeline.formats.archive import Archive, Broken, Record
+from pipeline.formats.html import read_page
 from pipeline.sources.warc import Warc
 from pipeline.web import intake
-from pipeline.web.archive import Archive, Broken, Record
 from pipeline.web.client import Web
-from pipeline.web.html import read_page
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
 from storage.media import Limits, normalise

@@ -12,9 +12,8 @@ from pathlib import PurePosixPath
 
 from lxml import etree
 
-from pipeline import mathml
-from pipeline.web import rights
-from pipeline.web.languages import tag
+from pipeline.formats import mathml, rights
+from pipeline.formats.languages import tag
 
 _LINE = "cite cite-title code emphasis entry foreign footnote link meaning newline space span sub sup term"
 _INLINE = frozenset(_LINE.split())

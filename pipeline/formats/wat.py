@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.web import languages, rights
-from pipeline.web.head import Head, squeezed
-from pipeline.web.html import MAX_PICTURES, Page
-from pipeline.web.img import absolute, placeholder
-from pipeline.web.pictures import Picture, line
+from pipeline.formats import languages, rights
+from pipeline.formats.head import Head, squeezed
+from pipeline.formats.html import MAX_PICTURES, Page
+from pipeline.formats.img import absolute, placeholder
+from pipeline.formats.pictures import Picture, line
 
 MOST = 100_000
 """Links of one page that are looked at."""

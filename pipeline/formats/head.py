@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from pipeline.web import languages, rights
-from pipeline.web.img import absolute
+from pipeline.formats import languages, rights
+from pipeline.formats.img import absolute
 
 LONGEST = 1000
 """Characters kept of a title, an author, a licence."""

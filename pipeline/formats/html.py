@@ -13,12 +13,12 @@ from itertools import islice
 
 from lxml import etree
 
-from pipeline.web import boilerplate
-from pipeline.web.boilerplate import Block
-from pipeline.web.charset import decode
-from pipeline.web.head import Head, base_of, read_head
-from pipeline.web.pictures import Picture, Pictures
-from pipeline.web.reading import Reader, Weights
+from pipeline.formats import boilerplate
+from pipeline.formats.boilerplate import Block
+from pipeline.formats.charset import decode
+from pipeline.formats.head import Head, base_of, read_head
+from pipeline.formats.pictures import Picture, Pictures
+from pipeline.formats.reading import Reader, Weights
 
 MAX_BYTES = 8 << 20
 """What a page has beyond is not read."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from pipeline.web.languages import Text, tag
+from pipeline.formats.languages import Text, tag
 
 OAI = "{http://www.openarchives.org/OAI/2.0/}"
 _DC = ("{http://purl.org/dc/elements/1.1/}", "{http://purl.org/dc/terms/}")

@@ -8,8 +8,8 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from pipeline.web.archive import Archive, Broken, Record
-from pipeline.web.img import absolute
+from pipeline.formats.archive import Archive, Broken, Record
+from pipeline.formats.img import absolute
 
 Stretch = tuple[int, int | None, int]
 """Offset of the first record, offset after the last (None for the file's end), records that give rows."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.web import rights
-from pipeline.web.iiif_manifest import web_address
-from pipeline.web.languages import MOST, Text, tag
-from pipeline.web.markup import by_language, plain
-from pipeline.web.packing import Row
+from pipeline.formats import rights
+from pipeline.formats.iiif_manifest import web_address
+from pipeline.formats.languages import MOST, Text, tag
+from pipeline.formats.markup import by_language, plain
 
+Row = dict[str, Any]
 Page = dict[str, Any]
 MOST_PAGES = 10_000
 """Pages of one batch: the API gives 500 at most."""

@@ -6,9 +6,9 @@ import re
 
 from lxml import etree
 
-from pipeline.web.boilerplate import Block, is_aside, is_furniture
-from pipeline.web.hidden import is_hidden, is_unread
-from pipeline.web.pictures import Pictures
+from pipeline.formats.boilerplate import Block, is_aside, is_furniture
+from pipeline.formats.hidden import is_hidden, is_unread
+from pipeline.formats.pictures import Pictures
 
 _BLOCKS = (
     "address article aside blockquote body center dd details div dl dt fieldset figcaption figure "

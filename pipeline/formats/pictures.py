@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from pipeline.web import img
-from pipeline.web.hidden import UNSHOWN, is_hidden
+from pipeline.formats import img
+from pipeline.formats.hidden import UNSHOWN, is_hidden
 
 TINY = 2
 """CSS pixels: what is no larger counts visitors."""

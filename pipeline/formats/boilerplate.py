@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from pipeline.web.pictures import Picture
+from pipeline.formats.pictures import Picture
 
 FURNITURE = frozenset({"nav", "menu", "dialog", "search"})
 _ROLES = "navigation banner contentinfo search dialog alertdialog menu menubar toolbar tablist complementary"

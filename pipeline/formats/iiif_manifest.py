@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
-from pipeline.web import rights
-from pipeline.web.image_api import identity, image_service, image_url, listed, number, objects
-from pipeline.web.languages import Text, captions, tag
-from pipeline.web.markup import plain
-from pipeline.web.packing import Row
+from pipeline.formats import rights
+from pipeline.formats.image_api import identity, image_service, image_url, listed, number, objects
+from pipeline.formats.languages import Text, captions, tag
+from pipeline.formats.markup import plain
 from pipeline.web.urls import redacted
 
+Row = dict[str, Any]
 Part = Literal["label", "canvas", "summary", "metadata"]
 MOST_CANVASES = 100_000
 MOST_PICTURES = 64

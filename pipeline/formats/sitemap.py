@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from pipeline.web.charset import decode
-from pipeline.web.img import absolute
+from pipeline.formats.charset import decode
+from pipeline.formats.img import absolute
 
 MAX_BYTES = 64 << 20
 """Of an unpacked sitemap; the protocol allows 50 MB."""
