@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -58,29 +60,86 @@ def run(
         SourceError: the source cannot be listed or read; what was complete is committed.
     """
     before = known(store, origin)
-    ready: list[str] = []
-    made, last = 0, time.monotonic()
-    with Web(settings) as web, Decoders(limits, settings.decoders, settings.decoder_memory) as decoders:
+    made = 0
+    with (
+        Web(settings) as web,
+        Decoders(limits, settings.decoders, settings.decoder_memory) as decoders,
+        Committer(store) as committer,
+    ):
         harvest = Harvest(origin, before, limits, web, decoders)
         try:
             with closing(harvest.parts(Keys(store, origin, limits, before))) as whole:
                 for key, tables in whole:
-                    parts.stage(store, key, tables)
-                    ready.append(key)
+                    committer.put(key, tables)
                     made += 1
                     progress(harvest.fetched, f"{made} parts")
-                    if len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S:
-                        parts.commit(store, ready)
-                        ready, last = [], time.monotonic()
         finally:
-            if ready:
-                parts.commit(store, ready)
+            committer.finish()
             note(store, web.asides())
     if harvest.complete:
         remember(store, origin, harvest.cursor)
     if made and before.rows.num_rows:  # something may have been withdrawn or replaced
         upkeep.drop_orphans(store)
     return Taken(made, harvest.fetched, harvest.complete)
+
+
+class Committer:
+    """Stages parts and commits them, a few at a time, in a thread of its own: fetching and decoding go on meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._parts: queue.Queue[tuple[str, dict[str, pa.Table]] | None] = queue.Queue(COMMIT_PARTS)
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="commit", daemon=True)
+
+    def __enter__(self) -> Committer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.finish()
+
+    def put(self, key: str, tables: dict[str, pa.Table]) -> None:
+        """Takes a part; waits while too many wait.
+
+        Raises:
+            StoreError: an earlier one could not be committed.
+        """
+        if self._failed is not None:
+            raise self._failed
+        self._parts.put((key, tables))
+
+    def finish(self) -> None:
+        """Commits what is left.
+
+        Raises:
+            StoreError: it could not be.
+        """
+        if self._thread.is_alive():
+            self._parts.put(None)
+            self._thread.join()
+        if (failed := self._failed) is not None:
+            self._failed = None
+            raise failed
+
+    def _work(self) -> None:
+        ready: list[str] = []
+        last = time.monotonic()
+        while True:
+            part = self._parts.get()
+            try:
+                if part is not None and self._failed is None:
+                    parts.stage(self._store, *part)
+                    ready.append(part[0])
+                if ready and (
+                    part is None or len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S
+                ):
+                    parts.commit(self._store, ready)
+                    ready, last = [], time.monotonic()
+            except Exception as error:  # told to whoever puts the next one, or finishes
+                self._failed, ready = error, []
+            if part is None:
+                return
 
 
 def note(store: Store, fetched: Sequence[Fetched]) -> None:
