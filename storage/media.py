@@ -43,6 +43,8 @@ from PIL import (  # the plugins imported here are the allow-list
 )
 from pydantic import BaseModel, ConfigDict, Field
 
+from storage import frames
+
 PLUGINS = (
     JpegImagePlugin, PngImagePlugin, GifImagePlugin, WebPImagePlugin, AvifImagePlugin, MpoImagePlugin,
     BmpImagePlugin, TiffImagePlugin, Jpeg2KImagePlugin, PpmImagePlugin, IcoImagePlugin, PcxImagePlugin,
@@ -63,8 +65,6 @@ MAX_SCANS = 100
 """Progressive scans a JPEG may have; real ones have about ten, each costs a pass over the whole picture."""
 MAX_PASSES = 16
 """Passes over a picture of `max_pixels`; smaller ones may have more scans."""
-MAX_FRAMES = 10_000
-"""Frames are counted this far."""
 MAX_PROFILE = 4 << 20
 """Longer ICC profiles are ignored."""
 
@@ -143,7 +143,7 @@ def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
         width=stored.width,
         height=stored.height,
         format=encoding,
-        frames=_frames(picture, kind, raw),
+        frames=frames.count(picture, kind, raw),
         original_mode=mode,
         original_format=kind.lower(),
         original_width=width,
@@ -237,48 +237,6 @@ def _verdict(error: Exception) -> MediaError:
     if any(sign in text for sign in ("unsupported", "not supported", "unimplemented", "unknown raw mode")):
         return MediaError("unsupported_mode", detail)
     return MediaError("decode_error", detail)
-
-
-def _frames(picture: Image.Image, kind: str, raw: bytes) -> int:
-    """How many frames the file has; GIF and TIFF are walked here, since Pillow would parse every frame."""
-    if kind == "GIF":
-        return _gif_frames(raw)
-    if kind == "TIFF":
-        return _tiff_frames(raw)
-    if kind in ("PSD", "ICO"):  # layers and sizes are not frames
-        return 1
-    return max(1, min(int(getattr(picture, "n_frames", 1)), MAX_FRAMES))
-
-
-def _gif_frames(raw: bytes) -> int:
-    at = 13 + (3 << ((raw[10] & 7) + 1) if raw[10] & 0x80 else 0)
-    frames = 0
-    while at < len(raw) and frames < MAX_FRAMES:
-        if raw[at] == 0x2C and at + 9 < len(raw):  # image: descriptor, palette, blocks
-            frames += 1
-            packed = raw[at + 9]
-            at += 11 + (3 << ((packed & 7) + 1) if packed & 0x80 else 0)
-        elif raw[at] == 0x21:  # an extension: label, blocks
-            at += 2
-        else:
-            break
-        while at < len(raw) and raw[at]:
-            at += raw[at] + 1
-        at += 1
-    return max(1, frames)
-
-
-def _tiff_frames(raw: bytes) -> int:
-    order: Literal["little", "big"] = "little" if raw[:2] == b"II" else "big"
-    big = int.from_bytes(raw[2:4], order) == 43
-    word, count, entry = (8, 8, 20) if big else (4, 2, 12)
-    at = int.from_bytes(raw[8:16] if big else raw[4:8], order)
-    seen: set[int] = set()
-    while 0 < at < len(raw) and at not in seen and len(seen) < MAX_FRAMES:
-        seen.add(at)
-        after = at + count + entry * int.from_bytes(raw[at : at + count], order)
-        at = int.from_bytes(raw[after : after + word], order)
-    return max(1, len(seen))
 
 
 # --- pixels
