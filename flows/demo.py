@@ -34,8 +34,8 @@ class Size:
     seconds: float
 
 
-QUICK = Size(pictures=20_000, seconds=540)
-FULL = Size(pictures=40_000, seconds=1_600)
+QUICK = Size(pictures=20_000, seconds=600)
+FULL = Size(pictures=40_000, seconds=2_400)
 
 
 def run(
