@@ -134,9 +134,13 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
                 failed[settings.name] = str(error)
                 say(f"[red]{settings.name}: {escape(str(error))}[/]; going on with the others")
             continue
+        state = origin.source.state()
+        if stage.unchanged(site.store, origin, config.media, state):
+            continue
         jobs = stage.plan_collect(site.store, origin, config.media)
         function = partial(stage.work_collect, limits=config.media)
         made += mill(site, f"collect {settings.name}", jobs, function)
+        stage.listed(site.store, origin, config.media, state)
     return made, failed
 
 

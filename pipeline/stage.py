@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import collect as collecting
+from pipeline import cursors
 from pipeline.collect import Origin
 from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
@@ -54,6 +55,28 @@ def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
             key = digest([key, now])
         jobs.append(Job(key, origin=origin, shard=shard))
     return _missing(store, "samples", jobs)
+
+
+LISTED = "listed"
+
+
+def unchanged(store: Store, origin: Origin, limits: Limits, state: str | None) -> bool:
+    """Whether a source was listed whole in this very state, and all of it is stored still."""
+    return state is not None and cursors.read(store, origin.name, LISTED) == _mark(
+        store, origin, limits, state
+    )
+
+
+def listed(store: Store, origin: Origin, limits: Limits, state: str | None) -> None:
+    """Notes that all is committed of what a source listed in this state, which was taken before it listed."""
+    if state is not None:
+        cursors.write(store, origin.name, LISTED, _mark(store, origin, limits, state))
+
+
+def _mark(store: Store, origin: Origin, limits: Limits, state: str) -> str:
+    present = store.read("samples", ["part"], where=f"source = '{origin.name}'")["part"].unique().to_pylist()
+    settings = [origin.source.fingerprint(), origin.held_out, collecting.policy(limits)]
+    return digest([*settings, state, sorted(filter(None, present))])
 
 
 def work_collect(store: Store, job: Job, limits: Limits) -> str:

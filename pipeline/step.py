@@ -157,6 +157,10 @@ class Source(Step, ABC):
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset()
 
+    def state(self) -> str | None:
+        """A digest of all that listing would look at, where that is much cheaper than listing; else None."""
+        return None
+
     @abstractmethod
     def shards(self, known: pa.Table) -> Iterable[Shard]:
         """Lists what there is. `known` (origin, version) holds what was ingested under this source's name,

@@ -57,6 +57,12 @@ class Folder(RowSource):
     )
     shard_rows: int = Field(default=1024, gt=0, description="Pictures in a part.")
 
+    def state(self) -> str:
+        """A digest of the names, sizes and times of all files; no table is read for it."""
+        items, tables, sidecars = self._files(at(self.path))
+        listed = sorted((item.origin, item.version) for item in items)
+        return digest([listed, sorted(tables.items()), sorted(sidecars.items())])
+
     def shards(self, known: pa.Table) -> Iterable[Shard]:
         """Lists what is new or changed against `known`, in the order of the paths.
 
@@ -80,13 +86,8 @@ class Folder(RowSource):
 
     def _items(self) -> list[_Item]:
         root = at(self.path)
-        if isinstance(root, S3File):
-            items, tables, sidecars = _listing(root)
-        elif root.is_dir():
-            items, tables, sidecars = _walk(root)
-        else:
-            raise SourceError(f'path = "{self.path}": no such folder')
-        table = self._table(tables)
+        items, tables, sidecars = self._files(root)
+        table = self._table(list(tables))
         texts, bad = self._texts(root / table) if table else ({}, [])
         settings = self.fingerprint()
         for item in items:
@@ -103,6 +104,14 @@ class Folder(RowSource):
         items.extend(bad)
         items.sort(key=lambda item: item.origin)
         return items
+
+    def _files(self, root: File) -> tuple[list[_Item], dict[str, str], dict[str, str]]:
+        """Pictures, tables at the top, and .txt and .json files, the latter two with their versions."""
+        if isinstance(root, S3File):
+            return _listing(root)
+        if root.is_dir():
+            return _walk(root)
+        raise SourceError(f'path = "{self.path}": no such folder')
 
     def _table(self, tables: list[str]) -> str | None:
         if self.metadata is not None:
@@ -180,10 +189,10 @@ def _bytes(path: File, limit: int) -> bytes:
     return raw
 
 
-def _walk(root: Path) -> tuple[list[_Item], list[str], dict[str, str]]:
-    """Pictures, tables at the top, and .txt and .json files with their versions."""
+def _walk(root: Path) -> tuple[list[_Item], dict[str, str], dict[str, str]]:
+    """The files of a folder on this machine; a version is the size and the time of the last writing."""
     items: list[_Item] = []
-    tables: list[str] = []
+    tables: dict[str, str] = {}
     sidecars: dict[str, str] = {}
     home = os.path.realpath(root)
     pending = [""]
@@ -207,16 +216,16 @@ def _walk(root: Path) -> tuple[list[_Item], list[str], dict[str, str]]:
                 sidecars[path] = _version(entry)
             elif end in records.KINDS:
                 if not folder:
-                    tables.append(entry.name)
+                    tables[entry.name] = _version(entry)
             elif end in EXTENSIONS or (entry.is_symlink() and entry.is_dir()):
                 items.append(_listed(entry, path, home))
     return items, tables, sidecars
 
 
-def _listing(root: S3File) -> tuple[list[_Item], list[str], dict[str, str]]:
-    """The same of a folder in a bucket, where a version is the size and the time of the last writing."""
+def _listing(root: S3File) -> tuple[list[_Item], dict[str, str], dict[str, str]]:
+    """The same of a folder in a bucket."""
     items: list[_Item] = []
-    tables: list[str] = []
+    tables: dict[str, str] = {}
     sidecars: dict[str, str] = {}
     start = len((root / "").key)
     found = False
@@ -229,7 +238,7 @@ def _listing(root: S3File) -> tuple[list[_Item], list[str], dict[str, str]]:
         if end in ("txt", "json"):
             sidecars[path] = version
         elif end in records.KINDS and "/" not in path:
-            tables.append(path)
+            tables[path] = version
         elif end in EXTENSIONS:
             items.append(_Item(records.valid(path), version, path))
     if not found:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import collect as collecting
-from pipeline import stage
+from pipeline import cursors, stage
 from pipeline.collect import Origin
 from pipeline.step import Shard, digest
 from pipeline.web import ledger
@@ -191,23 +191,13 @@ class Keys:
 
 def cursor(store: Store, origin: Origin) -> str | None:
     """Where the source's last complete walk stopped, if its settings are still the same."""
-    with store.connect() as db:
-        found = db.execute(
-            "SELECT value FROM cursors WHERE source = ? AND fingerprint = ? ORDER BY recorded_at DESC LIMIT 1",
-            [origin.name, origin.source.fingerprint()],
-        ).fetchone()
-    return None if found is None else found[0]
+    return cursors.read(store, origin.name, origin.source.fingerprint())
 
 
 def remember(store: Store, origin: Origin, value: str | None) -> None:
     """Writes down where a complete walk stopped."""
-    if value is None or value == cursor(store, origin):
-        return
-    fingerprint, when = origin.source.fingerprint(), datetime.now(UTC)
-    row = {"source": origin.name, "fingerprint": fingerprint, "value": value, "recorded_at": when}
-    key = digest(["cursor", origin.name, fingerprint, value, when.isoformat()])
-    parts.stage(store, key, {"cursors": pa.Table.from_pylist([row])})
-    parts.commit(store, [key])
+    if value is not None:
+        cursors.write(store, origin.name, origin.source.fingerprint(), value)
 
 
 def withdraw(store: Store, sample_ids: Sequence[str], reason: str) -> int:

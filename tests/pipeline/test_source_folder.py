@@ -359,3 +359,27 @@ def test_any_json_beside_a_picture_gives_its_row(root: Path, raw: bytes):
     (root / "a.json").write_bytes(raw)
     found = [r for r in rows(Folder(path=str(root))) if r["origin"] == "a.png"]
     assert found and all(r["error"] in (None, "bad_row") for r in found)
+
+
+def test_the_state_changes_with_any_file_that_is_listed(tmp_path: Path) -> None:
+    folder = Folder(path=str(tmp_path))
+    states = []
+
+    def note() -> None:
+        states.append(folder.state())
+        assert folder.state() == states[-1]
+
+    (tmp_path / "a.png").write_bytes(picture())
+    note()
+    for name, content in (
+        ("a.txt", b"one"),
+        ("a.txt", b"three"),
+        ("deep/b.png", picture()),
+        ("t.csv", b"file,text"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+        note()
+    (tmp_path / "a.png").unlink()
+    note()
+    assert len(set(states)) == len(states)
