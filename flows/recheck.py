@@ -16,6 +16,7 @@ from flows.progress import bar, say
 from pipeline import splits
 from pipeline.web import recheck as asking
 from storage import snapshot
+from storage.errors import SnapshotIncomplete
 
 
 @flow(name="recheck")
@@ -32,7 +33,8 @@ def recheck(config: str = "millrace.toml", days: int = 30) -> dict[str, Any]:
         done = asking.run(settings.open_store(), settings.fetch, bases, timedelta(days=days), shown.update)
         shown.update(done.asked, total=done.asked)
     if done.withdrawn:
-        say(f"snapshot {renew(settings)}: training reads it from now on")
+        made = renew(settings)
+        say(f"snapshot {made}: training reads it from now on" if made else "nothing is left for a snapshot")
     create_table_artifact(key="recheck", table=[asdict(done)], description="Consents asked again")
     say(f"{done.asked:,} addresses asked, {done.refused:,} refuse, {done.withdrawn:,} rows withdrawn")
     return asdict(done)
@@ -45,12 +47,15 @@ def renew(settings: Config) -> str:
     if not (store.folder("tokenizers") / "current.json").exists():
         return ""
     models = tokenizers.ready(store, settings)
-    made = snapshot.create(
-        store,
-        text_tokenizer=models["text_tokenizer"].id,
-        image_tokenizer=models["image_tokenizer"].id,
-        licences=settings.licences.allow,
-    )
+    try:
+        made = snapshot.create(
+            store,
+            text_tokenizer=models["text_tokenizer"].id,
+            image_tokenizer=models["image_tokenizer"].id,
+            licences=settings.licences.allow,
+        )
+    except SnapshotIncomplete:  # nothing is left; training refuses the older ones
+        return ""
     return made.name
 
 

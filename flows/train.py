@@ -20,7 +20,7 @@ from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
-from storage.errors import StoreFull
+from storage.errors import SnapshotWithdrawn, StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -47,10 +47,31 @@ def stopping() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
+WITHDRAWN = """
+SELECT count(*) FROM members m JOIN decisions d ON d.sample_id = m.sample_id
+WHERE m.snapshot = ? AND d.stage = 'collect' AND d.reason IN ('consent_withdrawn', 'withdrawn')
+"""
+
+
+def refuse_withdrawn(store: Store, name: str) -> None:
+    """A snapshot pins old versions of the tables, and with them what sites have taken back since.
+
+    Raises:
+        SnapshotWithdrawn: it holds such rows.
+    """
+    with store.connect() as db:
+        [(rows,)] = db.execute(WITHDRAWN, [name]).fetchall()
+    if rows:
+        raise SnapshotWithdrawn(
+            f"snapshot {name} holds {rows:,} rows that were withdrawn since: `millrace ingest` makes one without them"
+        )
+
+
 def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
     """Trains on a snapshot; returns the folder of the final checkpoint."""
     store = config.open_store()
     pinned = Snapshot.open(store, snapshot)
+    refuse_withdrawn(store, pinned.name)
     name = name or run_name(config, pinned)
     artifact = create_progress_artifact(progress=0.0, key="training", description=name)
     assert isinstance(artifact, UUID)  # we are in no event loop

@@ -67,6 +67,10 @@ class SnapshotIncomplete(StoreError):
     """Kept rows lack their split or their tokens."""
 
 
+class SnapshotWithdrawn(StoreError):
+    """A snapshot holds rows that were taken back since."""
+
+
 class LicenceNotAllowed(StoreError):
     """Kept rows have licences outside `licences.allow`."""
 

@@ -41,7 +41,10 @@ class Gate:
         """
         family, kind, protocol, _, address = info
         if not self.lets(str(address[0])):
-            raise FetchError("forbidden_address", "a private, loopback or reserved address")
+            raise FetchError(
+                "forbidden_address",
+                "a private, loopback or reserved address; [fetch] allow names networks that may be asked",
+            )
         return socket.socket(family, kind, protocol)
 
 

@@ -70,6 +70,8 @@ class Policy:
     robots_url: str
     robots_mark: str
     unreachable: str | None
+    why: str
+    """More on that."""
     reservations: tuple[tuple[Location, bool, str], ...]
     """TDMRep: which paths, whether rights are reserved, the policy's URL."""
     expires: float
@@ -108,7 +110,7 @@ class Consent:
         policy = await self.policy(target)
         if "robots" in signs:
             if policy.unreachable in SAME_FOR_THE_URL:
-                raise FetchError(policy.unreachable or "", "as for robots.txt")
+                raise FetchError(policy.unreachable or "", policy.why)
             if policy.unreachable:
                 raise FetchError("robots_unreachable", f"{policy.robots_url}: {policy.unreachable}")
             if policy.robots and not policy.robots.can_fetch(str(target), self.settings.user_agent):
@@ -134,7 +136,9 @@ class Consent:
         found = {str(one.url): one for one in await asyncio.gather(*asked)}
         robots, mark, unreachable = _robots(found.get(str(robots_url)))
         reservations = _reservations(found.get(str(origin / ".well-known/tdmrep.json")))
-        return Policy(robots, str(robots_url), mark, unreachable, reservations, time.monotonic() + DAY)
+        first = found.get(str(robots_url))
+        why = (first.detail if first else None) or ""
+        return Policy(robots, str(robots_url), mark, unreachable, why, reservations, time.monotonic() + DAY)
 
     async def _patiently(self, url: URL) -> Fetched:
         """One reset must not shut a host out: what may pass is tried again soon."""

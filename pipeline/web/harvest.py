@@ -68,7 +68,8 @@ class Harvest:
         """What the threads of the fetcher, the decoders and the readers leave for this one to do."""
         self._listed: queue.Queue[Shard | BaseException | None] = queue.Queue(LISTED_AHEAD)
         self._open: dict[str, Open] = {}
-        self._urls = self._reading = 0
+        self._urls = self._reading = self._expected = 0
+        """URLs of open shards, shards being read, and the rows that those are expected to have."""
         self._all_listed = self._stopped = False
         self._error: BaseException | None = None
         self._done: deque[tuple[str, dict[str, pa.Table]]] = deque()
@@ -139,7 +140,7 @@ class Harvest:
             return False
         if self._urls >= MOST_URLS or sum(one.rows.bytes for one in self._open.values()) >= MOST_BYTES:
             return False
-        return self._urls - self.web.stuck < 4 * self.web.settings.concurrency
+        return self._urls + self._expected - self.web.stuck < 4 * self.web.settings.concurrency
 
     def _take(self, readers: ThreadPoolExecutor, key_of: Callable[[Shard], str | None]) -> bool:
         """Opens the next shard that is listed; False if none is yet."""
@@ -153,16 +154,20 @@ class Harvest:
             self._fail(shard)
         elif (key := key_of(shard)) is not None and key not in self._open:
             self._reading += 1
+            self._expected += shard.rows or 0
             future = readers.submit(lambda: list(self.source.read(shard, self.web)))
-            future.add_done_callback(lambda read: self._events.put(lambda: self._opened(key, read)))
+            future.add_done_callback(
+                lambda read: self._events.put(lambda: self._opened(key, read, shard.rows or 0))
+            )
         return True
 
     def _fail(self, error: BaseException) -> None:
         """The source cannot go on: what is open is finished, then the error is raised."""
         self._error, self._all_listed = self._error or error, True
 
-    def _opened(self, key: str, read: Future[list[dict[str, Any]]]) -> None:
+    def _opened(self, key: str, read: Future[list[dict[str, Any]]], expected: int) -> None:
         self._reading -= 1
+        self._expected -= expected
         if error := read.exception():
             self._fail(error)
             return

@@ -84,11 +84,14 @@ def run(
 
 
 class Committer:
-    """Stages parts and commits them, a few at a time, in a thread of its own: fetching and decoding go on meanwhile."""
+    """Stages parts, and commits them, a few at a time, in a thread of its own: fetching and decoding go on meanwhile.
+
+    A part is staged before `put` returns: what a kill loses are open shards, not those that wait for a commit.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._parts: queue.Queue[tuple[str, dict[str, pa.Table]] | None] = queue.Queue(COMMIT_PARTS)
+        self._keys: queue.Queue[str | None] = queue.Queue(COMMIT_PARTS)
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="commit", daemon=True)
 
@@ -107,7 +110,8 @@ class Committer:
         """
         if self._failed is not None:
             raise self._failed
-        self._parts.put((key, tables))
+        parts.stage(self._store, key, tables)
+        self._keys.put(key)
 
     def finish(self) -> None:
         """Commits what is left.
@@ -116,7 +120,7 @@ class Committer:
             StoreError: it could not be.
         """
         if self._thread.is_alive():
-            self._parts.put(None)
+            self._keys.put(None)
             self._thread.join()
         if (failed := self._failed) is not None:
             self._failed = None
@@ -125,21 +129,20 @@ class Committer:
     def _work(self) -> None:
         ready: list[str] = []
         last = time.monotonic()
-        while True:
-            part = self._parts.get()
+        key: str | None = ""
+        while key is not None:
+            key = self._keys.get()
+            ready += [key] if key is not None else []
+            due = key is None or len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S
+            if not (ready and due) or self._failed is not None:
+                continue
             try:
-                if part is not None and self._failed is None:
-                    parts.stage(self._store, *part)
-                    ready.append(part[0])
-                if ready and (
-                    part is None or len(ready) >= COMMIT_PARTS or time.monotonic() - last > COMMIT_S
-                ):
-                    parts.commit(self._store, ready)
-                    ready, last = [], time.monotonic()
-            except Exception as error:  # told to whoever puts the next one, or finishes
-                self._failed, ready = error, []
-            if part is None:
-                return
+                parts.commit(self._store, ready)
+            except (
+                Exception
+            ) as error:  # told to whoever puts the next one, or finishes; the rest stays staged
+                self._failed = error
+            ready, last = [], time.monotonic()
 
 
 def note(store: Store, fetched: Sequence[Fetched]) -> None:

@@ -19,6 +19,8 @@ def forbidding(gallery: Any) -> Iterator[None]:
 
 def test_rows_that_a_site_takes_back_leave_store_and_snapshot(mill: Any, forbidding: None) -> None:
     from flows.recheck import recheck
+    from flows.train import refuse_withdrawn
+    from storage.errors import SnapshotWithdrawn
 
     before = mill.snapshot()
     [(held,)] = mill.sql("SELECT count(*) FROM samples WHERE source = 'urls' AND image_id IS NOT NULL")
@@ -28,6 +30,9 @@ def test_rows_that_a_site_takes_back_leave_store_and_snapshot(mill: Any, forbidd
     assert mill.sql("SELECT bool_and(adds_up) FROM funnel_check") == [(True,)]
     after = mill.snapshot()
     assert after.name != before.name and after.rows < before.rows
+    refuse_withdrawn(mill.store(), after.name)
+    with pytest.raises(SnapshotWithdrawn, match="millrace ingest"):
+        refuse_withdrawn(mill.store(), before.name)
     assert "urls" not in set(after.samples(columns=["source"])["source"].to_pylist())
     assert mill.sql(
         "SELECT DISTINCT allowed, basis FROM consents WHERE evidence_url LIKE '%robots.txt' AND NOT allowed"
