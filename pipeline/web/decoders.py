@@ -59,7 +59,7 @@ class Child:
 
 
 class Decoders:
-    """Some decoding processes, each started by its first picture."""
+    """Some decoding processes, which start while the first pictures are still being fetched."""
 
     def __init__(self, limits: Limits, processes: int, memory: int) -> None:
         self._limits = limits
@@ -131,6 +131,9 @@ class Lane:
 
     def _send(self) -> None:
         try:
+            self._child = self._start()
+            self._reader = threading.Thread(target=self._read, name="decode", daemon=True)
+            self._reader.start()
             while (job := self._jobs.get()) is not None:
                 while not self._room.acquire(timeout=0.5):
                     if self._stopped:
@@ -151,11 +154,8 @@ class Lane:
 
     def _pass_on(self, job: Job) -> None:
         with self._lock:
-            if self._child is None:
-                self._child = self._start()
-                self._reader = threading.Thread(target=self._read, name="decode", daemon=True)
-                self._reader.start()
             child = self._child
+            assert child is not None
             if not child.sent:
                 child.since = time.monotonic()
             child.sent.append(job)

@@ -59,13 +59,15 @@ def run(
     Raises:
         SourceError: the source cannot be listed or read; what was complete is committed.
     """
-    before = known(store, origin)
     made = 0
     with (
+        Decoders(
+            limits, settings.decoders, settings.decoder_memory
+        ) as decoders,  # first: they take a while to start
         Web(settings) as web,
-        Decoders(limits, settings.decoders, settings.decoder_memory) as decoders,
         Committer(store) as committer,
     ):
+        before = known(store, origin)
         harvest = Harvest(origin, before, limits, web, decoders)
         try:
             with closing(harvest.parts(Keys(store, origin, limits, before))) as whole:
