@@ -208,9 +208,7 @@ class _Streak:
                 raise StepError(f"{self._where} {HOPELESS[answer.error]}")
             if self._length >= MANY:
                 advice = "look at the server and run again; what was committed is kept"
-                raise StepError(
-                    f"{self._where}: {self._length} requests in a row failed ({answer.error}): {advice}"
-                )
+                raise StepError(f"{self._where}: {MANY} requests in a row failed ({answer.error}): {advice}")
         return answer
 
 
