@@ -35,7 +35,7 @@ class Size:
 
 
 QUICK = Size(pictures=20_000, seconds=600)
-FULL = Size(pictures=40_000, seconds=2_400)
+FULL = Size(pictures=50_000, seconds=2_500)
 
 
 def run(
