@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows import server
 from flows.mistakes import F, guarded
-from flows.printing import print_rows, show, tell
+from flows.printing import print_rows, print_scores, show, tell
 
 app = typer.Typer(
     help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
@@ -147,7 +147,13 @@ def evaluate(
     with server.api():
         from flows import evaluate as flow
 
-        show(flow.start(str(config), checkpoint), as_json)
+        done = flow.start(str(config), checkpoint)
+    if as_json:
+        show(done, True)
+        return
+    print_scores(done["scores"], flow.BASELINE)
+    print_rows(done["examples"])
+    print(f"drawn pictures: {done['pictures']}; next: millrace report --config {config}")
 
 
 @command

@@ -190,7 +190,10 @@ def read(path: str | Path) -> Config:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"no configuration at {path}; write one (see examples/) or name it with --config")
+        raise ConfigError(
+            f"no configuration at {path}: `millrace init FOLDER` writes one for a folder of pictures, "
+            "examples/ has others; or name yours with --config"
+        )
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

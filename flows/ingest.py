@@ -138,7 +138,8 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
         if stage.unchanged(site.store, origin, config.media, state):
             continue
         jobs = stage.plan_collect(site.store, origin, config.media)
-        function = partial(stage.work_collect, limits=config.media)
+        memory = config.fetch.decoder_memory
+        function = partial(stage.work_collect, limits=config.media, memory=memory)
         made += mill(site, f"collect {settings.name}", jobs, function)
         stage.listed(site.store, origin, config.media, state)
     return made, failed
@@ -237,7 +238,8 @@ def ingest(config: str = "millrace.toml") -> dict[str, Any]:
             resource={"prefect.resource.id": f"millrace.snapshot.{done.snapshot}"},
             payload={"came_in": done.came_in, "kept": done.kept},
         )
-    say(f"snapshot {done.snapshot}: {done.kept:,} of {done.came_in:,} rows kept")
+    news = "" if done.parts_made else "nothing new; "
+    say(f"{news}snapshot {done.snapshot}: {done.kept:,} of {done.came_in:,} rows kept")
     return {
         "snapshot": done.snapshot,
         "came_in": done.came_in,

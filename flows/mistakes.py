@@ -29,6 +29,8 @@ USER_ERRORS = {
     "duckdb": ["Error"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""
+RESUMED = ("ingest", "train", "recheck")
+"""Commands that keep what they have done when they are stopped."""
 
 
 def user_errors() -> tuple[type[BaseException], ...]:
@@ -52,7 +54,11 @@ def guarded(function: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except (KeyboardInterrupt, BrokenPipeError):
+        except KeyboardInterrupt:
+            said = "the same command goes on from here" if function.__name__ in RESUMED else ""
+            Console(stderr=True).print(f"stopped{said and '; '}{said}")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
             raise typer.Exit(130) from None
         except Exception as error:
             if not isinstance(error, user_errors()) or os.environ.get("MILLRACE_TRACEBACK"):

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
+
+WIDE = 10_000
+FEW = 5
+"""So many rows that do not fit beside each other are printed one below the other."""
 
 
 def show(value: Any, as_json: bool) -> None:
@@ -38,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)  # a script wants a row in a line
     if not rows:
         console.print("[dim](no rows)")
         return
@@ -48,9 +54,36 @@ def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
         grid.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows[:limit]:
         grid.add_row(*[_cell(v) for v in row.values()])
+    if len(rows) <= FEW and len(rows[0]) > 2 and console.measure(grid).maximum > console.width:
+        for row in rows:  # a table of them would be all folds
+            print_rows([{"": name, " ": value} for name, value in row.items()])
+            console.print()
+        return
     console.print(grid, highlight=False)
     if len(rows) > limit:
         console.print(f"[dim]… and {len(rows) - limit:,} rows more (--json prints all)")
+
+
+def print_scores(scores: list[dict[str, Any]], baseline: str) -> None:
+    """Prints the scores of an evaluation, each beside the baseline's, whose metrics begin with its name."""
+    named = {(one["task"], one["subset"], one["metric"]): one for one in scores}
+    print_rows(
+        [
+            {
+                "task": task,
+                "subset": subset,
+                "metric": metric,
+                "value": one["value"],
+                "95% bounds": f"{one['low']:.3f} to {one['high']:.3f}",
+                "n": one["n"],
+                baseline.replace("_", " "): named.get((task, subset, f"{baseline}_{metric}"), {}).get(
+                    "value"
+                ),
+            }
+            for (task, subset, metric), one in sorted(named.items())
+            if not metric.startswith(baseline)
+        ]
+    )
 
 
 def _cell(value: Any) -> str:
@@ -68,5 +101,7 @@ def _cell(value: Any) -> str:
         value = ", ".join(
             f"{key} {count:,}" if isinstance(count, int) else f"{key} {count}" for key, count in value
         )
+    if isinstance(value, datetime):
+        value = value.isoformat(" ", "seconds")
     text = escape(str(value))
     return text if len(text) <= 200 else text[:199] + "…"

@@ -150,6 +150,7 @@ use = "gathers.near_duplicates"
 test = 0.1  # one picture in ten is held out, with its copies; a large folder can spare less
 
 [tokens.image]
+steps = 2000  # the first ingest fits it once: a minute on two cores
 # Held-out reconstruction in dB that the image tokenizer must reach: the default, 26, takes thousands of pictures.
 # Raise it as your folder grows.
 least_psnr = 16
@@ -163,8 +164,10 @@ def init(pictures: Path, config: Path, licence: str, lang: str) -> None:
     """Writes a first configuration for a folder of pictures.
 
     Raises:
-        ConfigError: no such folder, or the file is there already.
+        ConfigError: no such folder, no such licence, or the file is there already.
     """
+    if licence and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
+        raise ConfigError(f'"{licence}" is no SPDX id: they have no spaces, e.g. CC-BY-4.0, CC0-1.0 or MIT')
     pictures = pictures.expanduser()
     if not pictures.is_dir():
         raise ConfigError(f"{pictures} is not a folder")

@@ -112,6 +112,7 @@ def fit_image(store: Store, config: Config) -> ImageTokenizer:
     held = pictures(store, "split <> 'train'", GATE_PICTURES, settings.size)
     if not len(train):
         raise ConfigError("no picture was kept for training: the image tokenizer has nothing to be fitted on")
+    say(f"fitting the image tokenizer on {len(train):,} pictures, once; later ingests apply it")
     with bar("fit image tokenizer", settings.steps, "steps") as shown:
         fitted = image_tokenizer.fit(
             train, settings, lambda step, steps, loss: shown.update(step, f"error {loss:.4f}", total=steps)

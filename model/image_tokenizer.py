@@ -224,8 +224,8 @@ class ImageTokenizer:
             if quality[name] < value:
                 raise GateFailed(
                     f"the image tokenizer's held-out {name} is {quality[name]:.3g}, and must be at least "
-                    f"{value:.3g}: "
-                    "fit it longer (steps), wider (width), or on more pictures"
+                    f"{value:.3g} ([tokens.image] least_{name}): fit it longer (steps), wider (width) or on more "
+                    f"pictures; or lower least_{name}, if this is enough"
                 )
         return quality
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from pipeline.decoders import Decoders
 from pipeline.step import RAW, Shard, Source, digest
 from pipeline.text import clean
 from pipeline.web.source import WebSource
@@ -91,18 +92,20 @@ class Rows:
         return out
 
 
-def collect(origin: Origin, shard: Shard, limits: Limits) -> dict[str, pa.Table]:
+def collect(origin: Origin, shard: Shard, limits: Limits, decoders: Decoders) -> dict[str, pa.Table]:
     """Reads a shard into the rows of `images`, `samples` and `decisions`.
 
     Raw bytes live no longer than their batch, so memory is bounded by the batch and the *stored* pictures.
     """
     rows = Rows(origin, limits)
-    decoded: dict[bytes, media.Picture | MediaError] = {}
     assert isinstance(origin.source, Source)
     for batch in origin.source.read(shard):
-        decoded.clear()
-        for raw in _rows(batch):
-            rows.add(raw, *_picture(raw, limits, decoded))
+        raws = list(_rows(batch))
+        # Several rows of a batch may share one picture, which is decoded once.
+        raw_pictures = {_digest(raw): raw["image"] for raw in raws if _shows(raw)}
+        found = dict(zip(raw_pictures, decoders.decode_all(raw_pictures.values()), strict=True))
+        for raw in raws:
+            rows.add(raw, *_picture(raw, found))
     return rows.tables()
 
 
@@ -132,24 +135,24 @@ def _rows(batch: pa.Table | pa.RecordBatch) -> Iterator[dict]:
         yield dict(zip(RAW.names, values, strict=True))
 
 
+def _shows(raw: dict) -> bool:
+    return raw["image"] is not None and not raw["error"]
+
+
+def _digest(raw: dict) -> bytes:
+    return hashlib.blake2b(raw["image"], digest_size=16).digest()
+
+
 def _picture(
-    raw: dict, limits: Limits, decoded: dict[bytes, media.Picture | MediaError]
+    raw: dict, found: Mapping[bytes, media.Picture | MediaError]
 ) -> tuple[media.Picture | None, str | None, str | None]:
-    """(picture, reason, detail); several rows of a batch may share one picture, which is decoded once."""
-    if raw["error"]:
+    """(picture, reason, detail)."""
+    if not _shows(raw):
         return None, raw["error"], raw["detail"]
-    if raw["image"] is None:
-        return None, None, None
-    key = hashlib.blake2b(raw["image"], digest_size=16).digest()
-    if key not in decoded:
-        try:
-            decoded[key] = media.normalise(raw["image"], limits)
-        except MediaError as error:
-            decoded[key] = error
-    found = decoded[key]
-    if isinstance(found, MediaError):
-        return None, found.reason, found.detail
-    return found, None, None
+    answer = found[_digest(raw)]
+    if isinstance(answer, MediaError):
+        return None, answer.reason, answer.detail
+    return answer, None, None
 
 
 def _bytes(text: str | None) -> bytes | None:

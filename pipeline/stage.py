@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from pipeline import collect as collecting
 from pipeline import cursors
 from pipeline.collect import Origin
+from pipeline.decoders import MEMORY, Decoders
 from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
 from storage.media import Limits
@@ -79,11 +80,13 @@ def _mark(store: Store, origin: Origin, limits: Limits, state: str) -> str:
     return digest([*settings, state, sorted(filter(None, present))])
 
 
-def work_collect(store: Store, job: Job, limits: Limits) -> str:
-    """Reads and decodes a shard into a staged part."""
+def work_collect(store: Store, job: Job, limits: Limits, memory: int = MEMORY) -> str:
+    """Reads a shard and has it decoded, in a process that may take so many bytes, into a staged part."""
     if not parts.staged(store, job.key):
         assert job.origin is not None and job.shard is not None
-        parts.stage(store, job.key, collecting.collect(job.origin, job.shard, limits))
+        with Decoders(limits, 1, memory) as decoders:
+            tables = collecting.collect(job.origin, job.shard, limits, decoders)
+        parts.stage(store, job.key, tables)
     return job.key
 
 

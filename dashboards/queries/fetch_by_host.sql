@@ -1,5 +1,7 @@
--- How does fetching go, host by host? The last attempt of each URL counts.
-WITH last AS (SELECT DISTINCT ON (url) * FROM attempts ORDER BY url, attempt DESC, recorded_at DESC),
+-- How does fetching go, host by host? The last attempt of each URL counts; requests for consent are not URLs of the corpus.
+WITH last AS (SELECT DISTINCT ON (url) * FROM attempts
+              WHERE NOT regexp_matches(url, '/(robots\.txt|\.well-known/tdmrep\.json)$')
+              ORDER BY url, attempt DESC, recorded_at DESC),
 tries AS (SELECT host, count(*) AS requests, sum(bytes) / 1e6 AS mb, median(milliseconds)::INTEGER AS median_ms
           FROM attempts WHERE outcome NOT IN ('postponed', 'run_deadline') GROUP BY host)
 SELECT coalesce(last.host, '(no host)') AS host, count(*) AS urls, round(avg((outcome = 'ok')::INTEGER), 3) AS success,

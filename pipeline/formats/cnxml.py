@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from lxml import etree
 
-from pipeline.formats import mathml, rights
+from pipeline.formats import mathml, rights, xml_tree
 from pipeline.formats.languages import tag
 
 _LINE = "cite cite-title code emphasis entry foreign footnote link meaning newline space span sub sup term"
@@ -82,16 +82,8 @@ def read_collection(raw: bytes) -> tuple[Terms, frozenset[str]]:
 
 
 def _root(raw: bytes, wanted: str) -> etree._Element:
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        huge_tree=False,
-        load_dtd=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
     try:
-        root = etree.fromstring(raw, parser)
+        root = etree.fromstring(raw, xml_tree.parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         raise BrokenModule(f"not well-formed: {_squeezed(str(error)[:200])}") from None
     declared = root.getroottree().docinfo.internalDTD

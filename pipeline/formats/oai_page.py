@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
+from pipeline.formats import xml_tree
 from pipeline.formats.languages import Text, tag
 
 OAI = "{http://www.openarchives.org/OAI/2.0/}"
@@ -78,10 +79,10 @@ def parse(body: bytes) -> Page:
 
 def _root(body: bytes) -> etree._Element:
     try:
-        root = _parsed(body)
+        root = etree.fromstring(body, xml_tree.parser())
     except etree.XMLSyntaxError:
         try:  # a control character in one record must not stop a harvest for good
-            root = _parsed(_CONTROL.sub(b"", body))
+            root = etree.fromstring(_CONTROL.sub(b"", body), xml_tree.parser())
         except (etree.XMLSyntaxError, ValueError) as error:
             raise BrokenPage(f"not well-formed: {str(error)[:200]}") from None
     except ValueError as error:
@@ -89,18 +90,6 @@ def _root(body: bytes) -> etree._Element:
     if root is None or root.getroottree().docinfo.doctype:
         raise BrokenPage("has a document type" if root is not None else "empty")
     return root
-
-
-def _parsed(body: bytes) -> etree._Element:
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        huge_tree=False,
-        load_dtd=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    return etree.fromstring(body, parser)
 
 
 def _record(element: etree._Element) -> Record:

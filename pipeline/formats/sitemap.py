@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
+from pipeline.formats import xml_tree
 from pipeline.formats.charset import decode
 from pipeline.formats.img import absolute
 
@@ -36,14 +37,7 @@ def parse(raw: bytes, url: str) -> Sitemap:
         raw, wrong = _unpack(raw)
     if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"<":
         return _lines(raw, url, wrong)
-    parser = etree.XMLParser(
-        recover=True,
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        remove_comments=True,
-        huge_tree=False,
-    )
+    parser = xml_tree.parser(recover=True)
     try:
         root = etree.fromstring(raw, parser)
     except (etree.LxmlError, ValueError):

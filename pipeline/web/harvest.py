@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.collect import Origin, Rows
+from pipeline.decoders import Decoders
 from pipeline.step import RAW, Shard
 from pipeline.web import ledger
 from pipeline.web.client import Web
-from pipeline.web.decoders import Decoders
 from pipeline.web.ledger import Fetched
 from pipeline.web.source import Known, WebSource
 from storage.media import Limits, MediaError, Picture

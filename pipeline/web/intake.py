@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from pipeline import collect as collecting
 from pipeline import cursors, stage
 from pipeline.collect import Origin
+from pipeline.decoders import Decoders
 from pipeline.step import Shard, digest
 from pipeline.web import ledger
 from pipeline.web.client import Web
-from pipeline.web.decoders import Decoders
 from pipeline.web.errors import PASSING
 from pipeline.web.harvest import Harvest
 from pipeline.web.ledger import Fetched
@@ -205,6 +205,13 @@ def remember(store: Store, origin: Origin, value: str | None) -> None:
         cursors.write(store, origin.name, origin.source.fingerprint(), value)
 
 
+DOOMED = f"""
+SELECT s.*, 'before: ' || d.reason AS before FROM samples s SEMI JOIN doomed USING (sample_id)
+LEFT JOIN decisions d ON d.sample_id = s.sample_id AND d.stage = '{collecting.STAGE}' AND d.reason NOT LIKE '%withdrawn'
+ORDER BY sample_id
+"""
+
+
 def withdraw(store: Store, sample_ids: Sequence[str], reason: str) -> int:
     """Takes rows back: each keeps its place and where it came from, loses text and picture, and says why.
 
@@ -213,8 +220,8 @@ def withdraw(store: Store, sample_ids: Sequence[str], reason: str) -> int:
     ids = pa.table({"sample_id": pa.array(sorted(set(sample_ids)), pa.string())})
     with store.connect() as db:
         db.register("doomed", ids)
-        rows = db.sql("SELECT s.* FROM samples s SEMI JOIN doomed USING (sample_id) ORDER BY sample_id")
-        samples = rows.to_arrow_table().drop_columns(["part"])
+        rows = db.sql(DOOMED).to_arrow_table()
+    before, samples = rows["before"].combine_chunks(), rows.drop_columns(["part", "before"])
     if not samples.num_rows:
         return 0
     n = samples.num_rows
@@ -228,7 +235,7 @@ def withdraw(store: Store, sample_ids: Sequence[str], reason: str) -> int:
         at = samples.schema.get_field_index(name)
         samples = samples.set_column(at, name, pa.array([value] * n, pa.string()))
     decided = stage.decision_rows(
-        samples["sample_id"], samples["source"], collecting.STAGE, pa.array([reason] * n), None, WITHDRAWN
+        samples["sample_id"], samples["source"], collecting.STAGE, pa.array([reason] * n), before, WITHDRAWN
     )
     key = digest([WITHDRAWN, reason, sorted(ids["sample_id"].to_pylist()), datetime.now(UTC).isoformat()])
     parts.stage(store, key, {"samples": samples, "decisions": decided})

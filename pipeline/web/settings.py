@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pipeline.decoders import MEMORY
+
 Signal = Literal["robots", "x-robots-tag", "meta", "tdmrep"]
 
 
@@ -46,8 +48,12 @@ class FetchSettings(BaseModel):
         ("noai", "noimageai", "noml", "none"),
         description="Words of X-Robots-Tag and meta robots that mean no.",
     )
-    decoders: int = Field(2, ge=1, le=64, description="Processes that decode pictures.")
-    decoder_memory: int = Field(2 << 30, gt=0, description="Memory of one of them, in bytes.")
+    decoders: int = Field(2, ge=1, le=64, description="Processes that decode what is fetched.")
+    decoder_memory: int = Field(
+        MEMORY,
+        gt=0,
+        description="Memory of a process that decodes pictures, wherever they come from, in bytes.",
+    )
 
     @field_validator("allow")
     @classmethod

@@ -15,6 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.printing import print_scores
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 SCRIPTED = tuple(name for name in COMMANDS if name != "up")
@@ -109,6 +110,21 @@ def test_a_full_demo_does_not_meet_the_other_one(monkeypatch: pytest.MonkeyPatch
     assert seen == ["demo", "demo-full", "mine"]
 
 
+def test_a_pipe_gets_a_row_in_a_line(milled: Any) -> None:
+    wide = ", ".join(f"'{'x' * 60}' AS column_{n}" for n in range(8))
+    lines = run("sql", "-c", milled.config, f"SELECT {wide}").stdout.splitlines()
+    assert [len(line.split()) for line in lines] == [8, 8]
+
+
+def test_scores_are_a_table_beside_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    same = {"task": "caption", "subset": "en", "n": 40, "low": 0.5, "high": 0.75}
+    rows = [{**same, "metric": "exact", "value": 0.625}, {**same, "metric": "near_exact", "value": 0.125}]
+    print_scores(rows, "near")
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["task", "subset", "metric", "value", "95%", "bounds", "n", "near"]
+    assert line.split() == ["caption", "en", "exact", "0.625", "0.500", "to", "0.750", "40", "0.125"]
+
+
 def test_snapshots_in_json(milled: Any) -> None:
     [found] = json.loads(run("snapshots", "-c", milled.config, "--json").stdout)
     assert found["content_hash"] == milled.snapshot().content_hash
@@ -144,6 +160,11 @@ def test_init_writes_a_configuration_that_ingest_accepts(milled: Any, tmp_path: 
     source = read(config).source_steps["pictures"]
     assert (source.path, source.licence, source.lang) == (str(pictures), "CC0-1.0", "fr")
     assert "exists already" in complaint(run("init", pictures, "-c", config))
+
+
+def test_init_refuses_what_is_no_licence_id(tmp_path: Path) -> None:
+    said = complaint(run("init", tmp_path, "-c", tmp_path / "m.toml", "--licence", "CC BY"))
+    assert "SPDX" in said and not (tmp_path / "m.toml").exists()
 
 
 def test_init_takes_any_path_and_any_word(tmp_path: Path) -> None:

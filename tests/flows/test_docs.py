@@ -30,7 +30,7 @@ def test_a_block_is_a_configuration(doc: str, text: str, tmp_path: Path) -> None
 
 
 def test_the_defaults_that_are_shown_are_the_defaults() -> None:
-    (shown,) = (tomllib.loads(text)["fetch"] for doc, text in BLOCKS if "[fetch]" in text)
+    (shown,) = (tomllib.loads(text)["fetch"] for doc, text in BLOCKS if "per_host" in text)
     shown.pop("contact")
     defaults = config.Config().fetch.model_dump(mode="json")
     assert {name: defaults[name] for name in shown} == shown

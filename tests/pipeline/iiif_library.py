@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from PIL import Image
+
+from tests.serving import Answer, answering
 
 
 def manifest3(url: str, canvases: int = 2, **more: Any) -> dict[str, Any]:
@@ -122,21 +122,9 @@ class Library:
 def serve() -> Iterator[tuple[str, Library]]:
     library = Library()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(path: str) -> Answer:
+        status, kind, body = library.answer(path)
+        return status, {"Content-Type": kind}, body
 
-        def do_GET(self) -> None:
-            status, kind, body = library.answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", library
-        server.shutdown()
+    with answering(answer) as url:
+        yield url, library

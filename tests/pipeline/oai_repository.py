@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
 from PIL import Image
+
+from tests.serving import Answer, answering
 
 if TYPE_CHECKING:
     pass
@@ -149,28 +149,16 @@ class Repository:
 def serve() -> Iterator[tuple[str, Repository]]:
     repository = Repository()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(target: str) -> Answer:
+        path, query = urlsplit(target).path, urlsplit(target).query
+        body = repository.answer(query) if path == "/oai" else repository.pictures.get(path)
+        down = repository.down and f"verb={repository.down}" in query
+        status = 503 if path in repository.missing or down else 404 if body is None else 200
+        kind = "text/xml; charset=utf-8" if path == "/oai" else "image/png"
+        return status, {"Content-Type": kind}, body if status == 200 and body is not None else b""
 
-        def do_GET(self) -> None:
-            path, query = urlsplit(self.path).path, urlsplit(self.path).query
-            body = repository.answer(query) if path == "/oai" else repository.pictures.get(path)
-            down = repository.down and f"verb={repository.down}" in query
-            status = 503 if path in repository.missing or down else 404 if body is None else 200
-            body = body if status == 200 and body is not None else b""
-            self.send_response(status)
-            self.send_header("Content-Type", "text/xml; charset=utf-8" if path == "/oai" else "image/png")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", repository
-        server.shutdown()
+    with answering(answer) as url:
+        yield url, repository
 
 
 def dc(**values: str | tuple[str, str]) -> str:

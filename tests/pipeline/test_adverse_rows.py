@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +31,7 @@ from pipeline.web.settings import FetchSettings
 from storage import parts
 from storage.media import Limits
 from storage.store import Store
+from tests.serving import Answer, answering
 
 LIMITS = Limits()
 ANNOTATORS = (PerceptualHash(), TextStats())
@@ -338,40 +337,20 @@ def test_a_second_ingest_finds_nothing_to_do(ended: Ended, folder: Path) -> None
     assert ended.store.versions() == versions
 
 
-class _Liar(BaseHTTPRequestHandler):
-    """Serves the files of a folder, each as a PNG."""
-
-    root: Path
-
-    def do_GET(self) -> None:
-        body = (self.root / self.path.lstrip("/")).read_bytes() if self.path != "/robots.txt" else b""
-        self.send_response(200)
-        self.send_header("Content-Type", "image/png")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_what_is_served_as_a_picture_is_judged_as_a_file_is(folder: Path, tmp_path: Path) -> None:
-    handler = type("Handler", (_Liar,), {"root": folder})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    base = f"http://127.0.0.1:{server.server_port}"
     names = [*pictures()]
     (tmp_path / "list.csv").write_text(
         "\n".join(["url,text", *(f"/{name},a caption of {name}" for name in names)])
     )
     store = Store.open(tmp_path / "store")
-    try:
+
+    def answer(path: str) -> Answer:
+        return 200, {"Content-Type": "image/png"}, (folder / path.lstrip("/")).read_bytes()
+
+    with answering(answer) as base:
         source = UrlList(path=str(tmp_path / "list.csv"), base_url=base)
         intake.run(store, Origin("urls", source), LIMITS, FetchSettings(allow=("127.0.0.0/8",), consent=()))
         ingest(store, None, "urls")
-    finally:
-        server.shutdown()
-        server.server_close()
     with store.connect() as db:
         found = dict(
             db.sql(

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline import decoders
 from pipeline.collect import Origin
+from pipeline.decoders import Decoders
 from pipeline.records import SourceError
 from pipeline.sources.url_list import UrlList
 from pipeline.step import Shard
-from pipeline.web import decoders, intake
+from pipeline.web import intake
 from pipeline.web.client import Web
-from pipeline.web.decoders import Decoders
 from pipeline.web.harvest import Harvest
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known, WebSource

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from pipeline.annotators import openai_captions
 from pipeline.annotators.openai_captions import OpenaiCaptions
 from pipeline.step import StepError
+from tests.serving import running
 
 KEY = "sk-not-to-be-seen-anywhere"
 
@@ -106,10 +106,8 @@ def status(number: int, **headers: str) -> Any:
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server = Endpoint()
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running(server):
+        yield server
 
 
 @pytest.fixture

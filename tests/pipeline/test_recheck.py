@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from pipeline.sources.url_list import UrlList
 from pipeline.web import recheck
 from pipeline.web.settings import FetchSettings
 from tests.pipeline.faults import picture
+from tests.serving import Answer, answering
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Mill
@@ -22,45 +21,30 @@ if TYPE_CHECKING:
 SETTINGS = FetchSettings(allow=("127.0.0.0/8",), retries=0, deadline=20, decoders=1)
 
 
-class Site(BaseHTTPRequestHandler):
+class Site:
     """A site that changes its mind: `says` holds headers by path, `robots` its robots.txt."""
 
     says: dict[str, dict[str, str]] = {}
     robots: bytes = b""
     page: bytes = b"<title>x</title>"
-    bodies = 0
 
-    def do_GET(self) -> None:
-        if self.path.startswith("/gone"):
-            self.send_error(404)
-            return
-        body, kind = picture(len(self.path)), "image/png"
-        if self.path == "/robots.txt":
-            body, kind = self.robots, "text/plain"
-        elif self.path == "/page":
-            body, kind = self.page, "text/html"
-        elif self.path.startswith("/.well-known"):
-            self.send_error(404)
-            return
-        self.send_response(200)
-        for name, value in {"Content-Type": kind, **self.says.get(self.path, {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+def answer(path: str) -> Answer:
+    if path.startswith(("/gone", "/.well-known")):
+        return 404, {}, b""
+    body, kind = picture(len(path)), "image/png"
+    if path == "/robots.txt":
+        body, kind = Site.robots, "text/plain"
+    elif path == "/page":
+        body, kind = Site.page, "text/html"
+    return 200, {"Content-Type": kind, **Site.says.get(path, {})}, body
 
 
 @pytest.fixture
 def site() -> Iterator[str]:
     Site.says, Site.robots, Site.page = {}, b"", b"<title>x</title>"
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with answering(answer) as url:
+        yield url
 
 
 @pytest.fixture
@@ -109,6 +93,14 @@ def test_what_a_site_takes_back_leaves_the_store(taken: Mill, site: str):
         row["url"]: row["evidence"] for row in taken.store.read("consents").to_pylist() if not row["allowed"]
     }
     assert evidence[f"{site}/ccc.png"] == "noai"
+
+
+def test_a_row_that_was_dropped_before_says_why(taken: Mill, site: str):
+    Site.robots = b"User-agent: *\nDisallow: /gone"
+    assert again(taken, site).withdrawn == 1
+    found = taken.rows("SELECT reason, detail FROM decisions WHERE NOT kept")
+    assert found == [{"reason": "consent_withdrawn", "detail": "before: http_404"}]
+    assert [row["text"] for row in taken.rows() if row["origin"] == "gone.png"] == [None]
 
 
 def test_a_site_that_cannot_be_asked_keeps_its_rows(taken: Mill, site: str):

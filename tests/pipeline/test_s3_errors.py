@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from pipeline.errors import BucketError, SourceError
 from pipeline.sources.folder import Folder
 from pipeline.sources.parquet import Parquet
 from pipeline.sources.webdataset import WebDataset
+from tests.serving import running
 
 NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
 KEY, SECRET = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
@@ -54,10 +54,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def answering() -> Iterator[Answering]:
     server = Answering(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running(server):
+        yield server
 
 
 @pytest.fixture(autouse=True)

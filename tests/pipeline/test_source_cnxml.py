@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +20,7 @@ from pipeline.formats.cnxml import BrokenModule, Figure, read_module
 from pipeline.sources.cnxml import CNXML
 from pipeline.web.client import Web
 from pipeline.web.source import COLUMNS, WITHDRAWN, Known
+from tests.serving import folder
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Mill
@@ -188,20 +187,12 @@ def test_entities_and_document_types_load_nothing(book: Path):
         read_module(b"<html/>")
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "b.png").write_bytes(picture(3))
-    make = lambda *args: Quiet(*args, directory=str(tmp_path / "served"))  # noqa: E731
-    with ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with folder(tmp_path / "served") as url:
+        yield url
 
 
 def test_pictures_that_are_not_in_the_folder_are_fetched(mill: Mill, book: Path, served: str):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
 from storage import media
 from storage.media import Limits
+from tests.serving import folder
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Mill
@@ -37,15 +36,7 @@ def picture(colour: int) -> bytes:
     return out.getvalue()
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    asked: list[str] = []
-
-    def do_GET(self) -> None:
-        Quiet.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+ASKED: list[str] = []
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +44,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("served")
     for n in range(4):
         (root / f"{n}.png").write_bytes(picture(n))
-    make = lambda *args: Quiet(*args, directory=str(root))  # noqa: E731
-    with ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    with folder(root, ASKED.append) as url:
+        yield url + "/"
 
 
 def source(path: Path, **options: Any) -> UrlList:
@@ -108,9 +95,9 @@ def test_pictures_and_their_texts_come_from_any_list(mill: Mill, served: str, tm
 
 
 def test_a_picture_named_twice_is_fetched_once(mill: Mill, served: str, tmp_path: Path):
-    Quiet.asked.clear()
+    ASKED.clear()
     mill.take(source(write(tmp_path / "l.csv", ["url"], ("2.png",), ("2.png",), ("2.png",)), base_url=served))
-    assert Quiet.asked == ["/2.png"]
+    assert ASKED == ["/2.png"]
 
 
 def test_a_text_file_is_a_list_of_urls(mill: Mill, served: str, tmp_path: Path):
@@ -145,11 +132,11 @@ def test_only_new_and_changed_rows_are_fetched_again(mill: Mill, served: str, tm
     lines = [(f"{n}.png", f"number {n}") for n in range(3)]
     urls = source(write(tmp_path / "l.csv", ["url", "text"], *lines), base_url=served)
     mill.take(urls)
-    Quiet.asked.clear()
+    ASKED.clear()
     assert mill.take(urls) == 0
     write(tmp_path / "l.csv", ["url", "text"], ("3.png", "new"), lines[0], ("1.png", "changed"), lines[2])
     assert mill.take(urls) == 1
-    assert sorted(Quiet.asked) == ["/1.png", "/3.png"]
+    assert sorted(ASKED) == ["/1.png", "/3.png"]
     assert [(r["origin"], r["text"]) for r in mill.rows()] == [
         ("0.png", "number 0"), ("1.png", "changed"), ("2.png", "number 2"), ("3.png", "new"),
     ]  # fmt: skip

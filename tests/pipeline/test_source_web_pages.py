@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from pipeline.sources.web_pages import WebPages
 from pipeline.web.client import Web
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
+from tests.serving import Answer, answering
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Mill
@@ -67,26 +66,13 @@ class Site:
 def site() -> Iterator[Site]:
     made = Site()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            made.asked[self.path] += 1
-            body = made.files.get(self.path, b"")
-            status = made.status.get(self.path, 200 if self.path in made.files else 404)
-            self.send_response(status)
-            for name, value in made.headers.get(self.path, {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(path: str) -> Answer:
+        made.asked[path] += 1
+        status = made.status.get(path, 200 if path in made.files else 404)
+        return status, made.headers.get(path, {}), made.files.get(path, b"")
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with answering(answer) as made.url:
         yield made
-        server.shutdown()
 
 
 def rows(source: WebPages, settings: FetchSettings = LOCAL) -> list[dict[str, Any]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image
+
+from tests.serving import Answer, answering
 
 
 class Wiki:
@@ -22,8 +22,8 @@ class Wiki:
     under `iicontinue`: `batchcomplete` says when all is there.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url, self.batch, self.props = url, 4, 2
+    def __init__(self) -> None:
+        self.url, self.batch, self.props = "", 4, 2
         self.files: dict[int, dict[str, Any]] = {}
         self.captions: dict[int, dict[str, str]] | None = {}
         self.asked: list[dict[str, str]] = []
@@ -129,37 +129,25 @@ class Wiki:
 
 @contextmanager
 def serve() -> Iterator[Wiki]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(target: str) -> Answer:
+        parts = urlsplit(target)
+        more: dict[str, str] = {}
+        if wiki.lost & {0, *map(int, re.findall(r"(\d+)\.png", parts.path))} and (
+            0 not in wiki.lost or parts.path == "/w/api.php"
+        ):
+            status, kind, body = 503, "text/plain", b""
+        elif parts.path == "/w/api.php":
+            reply, more = wiki.answer({k: v[0] for k, v in parse_qs(parts.query).items()})
+            status, kind, body = 200, "application/json", json.dumps(reply).encode()
+        elif parts.path.endswith(".png") and "wiki" not in parts.path:
+            out = io.BytesIO()
+            number = int(parts.path.rpartition("/")[2][:-4])
+            Image.new("RGB", (20, 20), (number, 9, 9)).save(out, "PNG")
+            status, kind, body = 200, "image/png", out.getvalue()
+        else:
+            status, kind, body = 200, "text/html", b"<html>"
+        return status, {"Content-Type": kind, **more}, body
 
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            more: dict[str, str] = {}
-            if served.lost & {0, *map(int, re.findall(r"(\d+)\.png", parts.path))} and (
-                0 not in served.lost or parts.path == "/w/api.php"
-            ):
-                status, kind, body = 503, "text/plain", b""
-            elif parts.path == "/w/api.php":
-                reply, more = served.answer({k: v[0] for k, v in parse_qs(parts.query).items()})
-                status, kind, body = 200, "application/json", json.dumps(reply).encode()
-            elif parts.path.endswith(".png") and "wiki" not in parts.path:
-                out = io.BytesIO()
-                number = int(parts.path.rpartition("/")[2][:-4])
-                Image.new("RGB", (20, 20), (number, 9, 9)).save(out, "PNG")
-                status, kind, body = 200, "image/png", out.getvalue()
-            else:
-                status, kind, body = 200, "text/html", b"<html>"
-            self.send_response(status)
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served = Wiki(f"http://127.0.0.1:{server.server_address[1]}")
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield served
-        server.shutdown()
+    wiki = Wiki()
+    with answering(answer) as wiki.url:
+        yield wiki

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,9 @@ from pipeline.sources.url_list import UrlList
 from pipeline.web.client import Web
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN, Known, WebSource
+from tests.serving import Answer, answering
 
-Answer = Callable[[dict[str, str]], bytes]
+Reply = Callable[[dict[str, str]], bytes]
 SPDX = {
     "CC BY-SA 4.0": "CC-BY-SA-4.0",
     "CC BY-SA 3.0 de": "CC-BY-SA-3.0-DE",
@@ -39,24 +38,14 @@ LOCAL = FetchSettings(allow=("127.0.0.0/8",), consent=(), retries=0)
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[str]:
+def serving(reply: Reply) -> Iterator[str]:
     """A server that answers a query with a stored reply."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = answer({name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()})
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(path: str) -> Answer:
+        return 200, {}, reply({name: values[0] for name, values in parse_qs(urlsplit(path).query).items()})
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/api"
-        server.shutdown()
+    with answering(answer) as url:
+        yield f"{url}/api"
 
 
 def walk(source: WebSource) -> tuple[list[dict[str, Any]], str | None]:

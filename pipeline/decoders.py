@@ -18,16 +18,19 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
 from storage import media
 from storage.media import Limits, MediaError, Picture
 
+MEMORY = 2 << 30
+"""Bytes that a decoder may take, unless the configuration says otherwise."""
 SECONDS = 60.0
 """A picture that takes longer ends its decoder."""
 LOOK_EVERY_S = 1.0
@@ -92,6 +95,32 @@ class Decoders:
             return
         self._jobs.put(Job(raw, done))
 
+    def decode_all(self, pictures: Iterable[bytes]) -> list[Picture | MediaError]:
+        """Decodes pictures, in their order, and waits for them.
+
+        Raises:
+            Exception: a mistake of this program; whatever a file does is a MediaError in its place.
+        """
+        answers: SimpleQueue[tuple[int, Picture | MediaError]] = SimpleQueue()
+        asked = 0
+        for raw in pictures:
+            self.submit(raw, partial(_put, answers, asked))
+            asked += 1
+        found: dict[int, Picture | MediaError] = {}
+        while len(found) < asked:
+            try:
+                place, answer = answers.get(timeout=LOOK_EVERY_S)
+            except Empty:
+                if self.failed is not None:
+                    raise self.failed from None
+                continue
+            found[place] = answer
+        return [found[place] for place in range(asked)]
+
+
+def _put(answers: SimpleQueue[tuple[int, Picture | MediaError]], place: int, answer: Any) -> None:
+    answers.put((place, answer))
+
 
 class Lane:
     """One process at a time, and the two threads that keep it busy."""
@@ -121,7 +150,7 @@ class Lane:
 
     def _start(self) -> Child:
         context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
-        context.set_forkserver_preload(["pipeline.web.decoders"])
+        context.set_forkserver_preload(["pipeline.decoders"])
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, *self._settings), daemon=True)
         process.start()
