@@ -100,9 +100,12 @@ class Library:
     def __init__(self) -> None:
         self.documents: dict[str, Any] = {}
         self.asked: list[str] = []
+        self.status: dict[str, int] = {}
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         self.asked.append(path)
+        if path in self.status:
+            return self.status[path], "text/plain", b"not now"
         if path in self.documents:
             value = self.documents[path]
             return (
