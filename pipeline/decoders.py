@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -59,6 +60,15 @@ class Child:
     sent: deque[Job] = field(default_factory=deque)
     since: float = 0.0
     """When the picture at work became it."""
+
+    def __post_init__(self) -> None:
+        self._ready = select.poll()
+        self._ready.register(self.link.fileno(), select.POLLIN)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether it says something (or has ended) within that time. `Connection.poll` would make a selector each
+        time."""
+        return bool(self._ready.poll(seconds * 1000))
 
 
 class Decoders:
@@ -209,7 +219,7 @@ class Lane:
     def _answer(self, child: Child) -> Picture | MediaError | None:
         """The next one; None if the process ended, took too long, or said what no decoder says."""
         try:
-            while not child.link.poll(LOOK_EVERY_S):
+            while not child.answers(LOOK_EVERY_S):
                 if child.sent and time.monotonic() - child.since > SECONDS:
                     child.process.kill()
             return received(child.link)

@@ -197,10 +197,16 @@ def _open(raw: bytes, limits: Limits) -> Image.Image:
         raise MediaError("too_many_pixels", f"{width} x {height}, over {limits.max_pixels} pixels")
     if min(width, height) < limits.min_side:
         raise MediaError("too_small", f"{width} x {height}, under {limits.min_side} pixels")
-    scans = raw.count(b"\xff\xda") if picture.format in ("JPEG", "MPO") else 0
+    scans = _scans(raw) if picture.format in ("JPEG", "MPO") else 0
     if scans > MAX_SCANS or scans * width * height > MAX_PASSES * limits.max_pixels:
         raise MediaError("decode_error", f"{scans} progressive scans of {width} x {height} pixels")
     return picture
+
+
+def _scans(raw: bytes) -> int:
+    """Scans of a JPEG, by their markers: `raw.count` takes a tenth of the whole decoding for two bytes."""
+    found = np.frombuffer(raw, np.uint8)
+    return int(np.count_nonzero((found[:-1] == 0xFF) & (found[1:] == 0xDA)))
 
 
 def _set_pillow() -> None:
