@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from pipeline.web.errors import PASSING, TRANSIENT, FetchError
-from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, fail, parsed
+from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, Trip, fail, parsed
 from pipeline.web.hosts import Hosts
 from pipeline.web.ledger import Attempt, Fetched, now
 from pipeline.web.settings import FetchSettings
@@ -46,11 +46,14 @@ class Ticket:
     """How often it failed in earlier runs."""
     attempts: list[Attempt] = field(default_factory=list)
     """Those of this run."""
+    trip: Trip | None = None
+    """The one under way."""
     answered: bool = False
 
     @property
     def host(self) -> str:
-        return host_of(self.url)
+        """The one that is asked next."""
+        return (self.trip.host if self.trip else "") or host_of(self.url)
 
     @property
     def number(self) -> int:
@@ -179,9 +182,17 @@ class Web:
         if ticket.answered or self._postponed(ticket):  # the host said so while this one stood in its queue
             return
         try:
-            found = await self._fetcher.attempt(ticket.url, ticket.number, ticket.accept, ticket.peek)
-            self._learn(ticket)
-            await self._after(ticket, found)
+            trip = ticket.trip = ticket.trip or self._fetcher.trip(
+                ticket.url, ticket.number, ticket.accept, ticket.peek
+            )
+            host, url = ticket.host, str(trip.target or ticket.url)
+            answered = await self._fetcher.step(trip)
+            self._learn(host, url)
+            if not answered:  # redirected to another host: in its queue
+                self._queue(ticket)
+                return
+            ticket.trip = None
+            await self._after(ticket, trip.found)
         except Exception as error:  # nobody thought of this one: the URL gets a verdict, the run its end
             self.failed = error
             self._give_up(ticket, "connection", f"{type(error).__name__}: {str(error)[:200]}")
@@ -204,15 +215,15 @@ class Web:
             return
         self._answer(ticket, found)
 
-    def _learn(self, ticket: Ticket) -> None:
-        """Takes over the pause that robots.txt asks for, once it has been read."""
-        if self._hosts.host(ticket.host).known:
+    def _learn(self, host: str, url: str) -> None:
+        """Takes over the pause that a host's robots.txt asks for, once it has been read."""
+        if self._hosts.host(host).known:
             return
         asked = 0.0
         with contextlib.suppress(FetchError, ValueError):
-            policy = self._fetcher.consent.known(parsed(ticket.url))
+            policy = self._fetcher.consent.known(parsed(url))
             asked = (policy.delay(self.settings.user_agent) if policy else None) or 0.0
-        self._hosts.learn(ticket.host, asked)
+        self._hosts.learn(host, asked)
 
     def _answer(self, ticket: Ticket, found: Fetched) -> None:
         if ticket.answered:

@@ -50,6 +50,25 @@ class Wish:
     bare: bool
 
 
+@dataclass
+class Trip:
+    """One try of a URL: where its redirects have led it so far, and the time that it has left."""
+
+    found: Fetched
+    tried: Attempt
+    wish: Wish
+    left: float
+    """Seconds of its deadline; waiting for a host's turn takes none."""
+    target: URL | None = None
+    """What is asked next; None before the first request."""
+    requests: int = 0
+
+    @property
+    def host(self) -> str:
+        """Host and port that are asked next."""
+        return authority(self.target) if self.target is not None else ""
+
+
 class Fetcher:
     """Fetches over connections that are kept."""
 
@@ -79,43 +98,58 @@ class Fetcher:
     async def close(self) -> None:
         await self._session.close()
 
-    async def attempt(
+    def trip(
         self, url: str, number: int, accept: str = IMAGES, peek: bool = False, *, bare: bool = False
-    ) -> Fetched:
-        """One try of a URL; `peek` reads no body but a page's, `bare` asks for no consent (robots.txt itself)."""
+    ) -> Trip:
+        """A try of a URL, to be made by `step`; `peek` reads no body but a page's, `bare` asks for no consent (for
+        robots.txt itself)."""
+        tried = Attempt(url, number)
+        return Trip(Fetched(url, attempts=[tried]), tried, Wish(accept, peek, bare), self.settings.deadline)
+
+    async def step(self, trip: Trip) -> bool:
+        """Asks one host, and follows redirects within it; False if they lead to another, which has a queue of its
+        own."""
         loop = asyncio.get_running_loop()
-        began, found, tried = loop.time(), Fetched(url), Attempt(url, number)
-        found.attempts.append(tried)
+        began, found, tried = loop.time(), trip.found, trip.tried
         try:
-            target = parsed(url)
-            tried.host = target.host
-            async with asyncio.timeout(self.settings.deadline):
-                await self._follow(found, target, Wish(accept, peek, bare))
+            if trip.target is None:
+                trip.target = parsed(found.url)
+                tried.host = trip.target.host
+            async with asyncio.timeout(trip.left):
+                if not await self._follow(trip, trip.target):
+                    return False
             tried.status, tried.bytes = 200, len(found.body or b"")
         except TimeoutError:
             fail(found, tried, FetchError("deadline", f"not complete after {self.settings.deadline:g} s"))
         except FetchError as error:
             fail(found, tried, error)
-        tried.milliseconds = round((loop.time() - began) * 1000)
-        return found
+        finally:
+            trip.left -= loop.time() - began
+            tried.milliseconds = round((self.settings.deadline - trip.left) * 1000)
+        return True
 
-    async def _follow(self, found: Fetched, target: URL, wish: Wish) -> None:
-        for _ in range(self.settings.redirects + 1):
+    async def _follow(self, trip: Trip, target: URL) -> bool:
+        here = trip.host
+        while True:
             if target.scheme not in ("http", "https") or not target.host:
                 raise FetchError("forbidden_address", f"{target.scheme or 'no'} scheme")
-            if not wish.bare:
-                found.consent, _ = await self.consent.before(target)
-                if not found.consent.allowed:
-                    raise refusal(found.consent)
-            answer = await self._request(found, target, wish)
+            if trip.host != here:
+                return False
+            if trip.requests > self.settings.redirects:
+                raise FetchError("too_many_redirects", f"more than {self.settings.redirects}")
+            trip.requests += 1
+            if not trip.wish.bare:
+                trip.found.consent, _ = await self.consent.before(target)
+                if not trip.found.consent.allowed:
+                    raise refusal(trip.found.consent)
+            answer = await self._request(trip.found, target, trip.wish)
             if answer is None:
-                return
-            target = answer
-        raise FetchError("too_many_redirects", f"more than {self.settings.redirects}")
+                return True
+            trip.target = target = answer
 
     async def _request(self, found: Fetched, target: URL, wish: Wish) -> URL | None:
         """Fills in the body, or returns where a redirect points."""
-        found.asked = target.authority.rpartition("@")[2].lower()
+        found.asked = authority(target)
         async with _translated() as answered:
             response = await self._session.get(target, headers={"Accept": wish.accept}, allow_redirects=False)
             answered.set()
@@ -162,9 +196,11 @@ class Fetcher:
 
     async def _for_consent(self, url: URL) -> Fetched:
         """robots.txt or tdmrep.json; its request is in the ledger too."""
-        found = await self.attempt(str(url), 1, ANYTHING, bare=True)
-        self.asides.append(replace(found, body=None))
-        return found
+        trip = self.trip(str(url), 1, ANYTHING, bare=True)
+        while not await self.step(trip):  # whoever waits for a robots.txt has its turn already
+            pass
+        self.asides.append(replace(trip.found, body=None))
+        return trip.found
 
 
 async def beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -239,6 +275,11 @@ def fail(found: Fetched, tried: Attempt, error: FetchError) -> None:
 def refusal(decision: Decision) -> FetchError:
     """The site says no."""
     return FetchError("consent_refused", f"{decision.basis}: {decision.evidence}"[:300])
+
+
+def authority(target: URL) -> str:
+    """Host and port, without a user."""
+    return target.authority.rpartition("@")[2].lower()
 
 
 def parsed(url: str) -> URL:

@@ -231,6 +231,50 @@ def test_redirects_are_followed_and_limited(server: Server):
     assert server.asked["/loop"] == OPEN.redirects + 1
 
 
+def test_a_host_that_others_redirect_to_gets_no_more_than_its_share(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    here = server.server_address[1]
+    found_here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", here))]
+    monkeypatch.setattr(fetcher.socket, "getaddrinfo", lambda *_, **__: found_here)
+    lock, at_once, most = threading.Lock(), 0, 0
+
+    def shared(sock: socket.socket, _: int) -> None:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        server.closing.wait(0.03)
+        with lock:
+            at_once -= 1
+        sock.sendall(body(b"x"))
+
+    server.does("/shared", shared)
+    server.says("/go", head("302 Found", Location=f"http://cdn.test:{here}/shared", Content_Length=0))
+    urls = [f"http://a{n}.test:{here}/go" for n in range(20)]
+    with Web(OPEN.model_copy(update={"per_host": 2})) as web:
+        found = list(web.get_many(urls))
+    assert [(one.url, one.body, one.asked) for one in found] == [
+        (url, b"x", f"cdn.test:{here}") for url in urls
+    ]
+    assert most == 2 and server.asked["/shared"] == 20
+
+
+def test_a_pause_that_a_host_asks_for_holds_for_those_who_are_redirected_to_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    here = server.server_address[1]
+    found_here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", here))]
+    monkeypatch.setattr(fetcher.socket, "getaddrinfo", lambda *_, **__: found_here)
+    server.says("/busy", head("429 Slow down", Retry_After=7200, Content_Length=0))
+    server.says("/go", head("302 Found", Location=f"http://cdn.test:{here}/busy", Content_Length=0))
+    with Web(OPEN.model_copy(update={"per_host": 1})) as web:
+        assert web.get(f"http://a.test:{here}/go").error == "http_429"
+        found = web.get(f"http://b.test:{here}/go")
+    assert (found.error, found.attempts[-1].host) == ("postponed", f"cdn.test:{here}")
+    assert server.asked == {"/go": 2, "/busy": 1}
+
+
 @pytest.mark.parametrize(
     "status", ["404 Not Found", "403 Forbidden", "204 No Content", "500 Oops", "206 Partial"]
 )
