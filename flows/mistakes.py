@@ -20,6 +20,7 @@ USER_ERRORS = {
     "flows.demo": ["DemoError"],
     "pipeline.records": ["SourceError"],
     "pipeline.collect": ["SourceIdentityError"],
+    "pipeline.decoders": ["DecoderError"],
     "model.config": ["ConfigError"],
     "model.corpus": ["CorpusError"],
     "model.batches": ["BatchError"],

@@ -106,6 +106,7 @@ def collect(origin: Origin, shard: Shard, limits: Limits, decoders: Decoders) ->
         found = dict(zip(raw_pictures, decoders.decode_all(raw_pictures.values()), strict=True))
         for raw in raws:
             rows.add(raw, *_picture(raw, found))
+        del raws, raw_pictures, found  # before the next batch is read
     return rows.tables()
 
 

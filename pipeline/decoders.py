@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -40,7 +41,15 @@ LONGEST = 1 << 30
 IN_STORE = 2
 """Pictures that a process has been sent: the one at work, and the next."""
 
+PRELOADED = ["__main__", "pipeline.decoders", "cv2"]
+"""Modules that the processes find imported when they are forked."""
+READY = b"ready"
+
 Done = Callable[[Picture | MediaError], None]
+
+
+class DecoderError(Exception):
+    """No picture can be decoded here; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Child:
     sent: deque[Job] = field(default_factory=deque)
     since: float = 0.0
     """When the picture at work became it."""
+    begun: bool = False
+    """Whether it has said that it is ready."""
 
     def __post_init__(self) -> None:
         self._ready = select.poll()
@@ -72,12 +83,17 @@ class Child:
 
 
 class Decoders:
-    """Some decoding processes, which start while the first pictures are still being fetched."""
+    """Some decoding processes, which start with the first picture, or before it with `start`."""
 
     def __init__(self, limits: Limits, processes: int, memory: int) -> None:
-        self._limits = limits
+        self._limits, self._processes, self._memory = limits, processes, memory
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._lanes = [Lane(self._jobs, limits, memory) for _ in range(processes)]
+        self._lanes: list[Lane] = []
+
+    def start(self) -> None:
+        """Starts the processes: that takes a while, in which the first pictures may be fetched."""
+        if not self._lanes:
+            self._lanes = [Lane(self._jobs, self._limits, self._memory) for _ in range(self._processes)]
 
     def __enter__(self) -> Decoders:
         return self
@@ -103,13 +119,14 @@ class Decoders:
         if not raw:
             done(decode(raw, self._limits))
             return
+        self.start()
         self._jobs.put(Job(raw, done))
 
     def decode_all(self, pictures: Iterable[bytes]) -> list[Picture | MediaError]:
         """Decodes pictures, in their order, and waits for them.
 
         Raises:
-            Exception: a mistake of this program; whatever a file does is a MediaError in its place.
+            DecoderError: no process can be started; whatever a file does is a MediaError in its place.
         """
         answers: SimpleQueue[tuple[int, Picture | MediaError]] = SimpleQueue()
         asked = 0
@@ -160,7 +177,7 @@ class Lane:
 
     def _start(self) -> Child:
         context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
-        context.set_forkserver_preload(["pipeline.decoders"])
+        context.set_forkserver_preload(PRELOADED)
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, *self._settings), daemon=True)
         process.start()
@@ -174,9 +191,7 @@ class Lane:
             self._reader = threading.Thread(target=self._read, name="decode", daemon=True)
             self._reader.start()
             while (job := self._jobs.get()) is not None:
-                while not self._room.acquire(timeout=0.5):
-                    if self._stopped:
-                        break
+                self._wait_for_room()
                 if self._stopped:
                     self._tell(job, MediaError("decoder_died", "the run was stopped"))
                 else:
@@ -186,10 +201,14 @@ class Lane:
             return
         self._closing = True
         if self._child is not None:
-            for _ in range(0 if self._stopped else IN_STORE):  # all that was sent has been answered
-                self._room.acquire()
+            for _ in range(IN_STORE):  # all that was sent has been answered
+                self._wait_for_room()
             with contextlib.suppress(OSError):
                 self._child.link.send_bytes(b"")
+
+    def _wait_for_room(self) -> None:
+        while not self._stopped and not self._room.acquire(timeout=0.5):
+            pass
 
     def _pass_on(self, job: Job) -> None:
         with self._lock:
@@ -214,15 +233,19 @@ class Lane:
                 self._room.release()
                 self._tell(job, answer)
         except Exception as error:
-            self.failed = error
+            self.failed, self._stopped = error, True
 
     def _answer(self, child: Child) -> Picture | MediaError | None:
         """The next one; None if the process ended, took too long, or said what no decoder says."""
         try:
-            while not child.answers(LOOK_EVERY_S):
-                if child.sent and time.monotonic() - child.since > SECONDS:
-                    child.process.kill()
-            return received(child.link)
+            while True:
+                while not child.answers(LOOK_EVERY_S):
+                    if child.sent and time.monotonic() - child.since > SECONDS:
+                        child.process.kill()
+                if child.begun:
+                    return received(child.link) if child.sent else None  # nobody asked it
+                child.begun = child.link.recv_bytes(len(READY)) == READY
+                child.since = time.monotonic()
         except (EOFError, OSError):
             return None
         except Exception:  # a file has taken the process: nothing that it says counts
@@ -235,10 +258,14 @@ class Lane:
         child.process.join()
         if self._closing and not child.sent:
             return False
-        culprit = child.sent.popleft() if child.sent else None
-        with (
-            self._lock
-        ):  # what was sent comes first at the new one, too: answers come in the order of the pictures
+        if not child.begun and not self._stopped:
+            raise DecoderError(
+                f"a process that decodes pictures ended before it began (exit status {child.process.exitcode}): "
+                "is there memory for it? [fetch] decoder_memory is what it may take"
+            )
+        # What was sent comes first at the new one, too: answers come in the order of the pictures.
+        with self._lock:
+            culprit = child.sent.popleft() if child.sent else None
             fresh = None if self._stopped else self._start()
             left, child.sent = list(child.sent), deque()
             if fresh is not None:
@@ -268,15 +295,22 @@ def give_up_reading(link: Connection, seconds: float) -> None:
 
 
 def serve(link: Connection, limits: Limits, memory: int) -> None:
-    """What a decoder does: it takes no more memory than it may, and ends with the server that forked it, which ends
-    with the run."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    """What a decoder does: it takes no more memory than it may beside what it began with, and ends with the server that
+    forked it, which ends with the run."""
+    most = address_space() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     with contextlib.suppress(EOFError, OSError):
+        link.send_bytes(READY)
         while raw := link.recv_bytes():
             send(link, decode(raw, limits))
+
+
+def address_space() -> int:
+    """Bytes that this process has mapped: libraries, and what their threads reserve on a machine of many cores."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def send(link: Connection, found: Picture | MediaError) -> None:
@@ -303,5 +337,6 @@ def decode(raw: bytes, limits: Limits) -> Picture | MediaError:
     """The stored picture, or why there is none."""
     try:
         return media.normalise(raw, limits)
-    except MediaError as error:
-        return MediaError(error.reason, error.detail)
+    except Exception as error:  # whatever it is, it is this file's
+        told = media.verdict(error)
+        return MediaError(told.reason, told.detail)

@@ -135,7 +135,7 @@ def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
         stored = _upright_rgb(picture, limits.max_side)
         encoding = limits.format if limits.format != "auto" else _encoding(picture, kind, raw)
     except Exception as error:  # a decoder may raise anything; each is a verdict on this file only
-        raise _verdict(error) from error
+        raise verdict(error) from error
     image = _encode(stored, encoding, limits.quality)
     return Picture(
         image_id=hashlib.sha256(image).hexdigest(),
@@ -163,7 +163,7 @@ def pixels(image: bytes, size: int) -> np.ndarray:
         opened.draft(None, (size, size))
         picture = opened.convert("RGB")
     except Exception as error:
-        raise _verdict(error) from error
+        raise verdict(error) from error
     scale = size / max(picture.size)
     fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     if fitted != picture.size:
@@ -191,7 +191,7 @@ def _open(raw: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError:
         raise _unidentified(raw) from None
     except Exception as error:
-        raise _verdict(error) from error
+        raise verdict(error) from error
     width, height = picture.size
     if width * height > limits.max_pixels:
         raise MediaError("too_many_pixels", f"{width} x {height}, over {limits.max_pixels} pixels")
@@ -228,7 +228,7 @@ def _unidentified(raw: bytes) -> MediaError:
     return MediaError("not_an_image", "none of the formats that are read")
 
 
-def _verdict(error: Exception) -> MediaError:
+def verdict(error: Exception) -> MediaError:
     """The reason for what a decoder raised."""
     detail = f"{type(error).__name__}: {str(error)[:200]}"
     text = detail.lower()

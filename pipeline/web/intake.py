@@ -61,12 +61,11 @@ def run(
     """
     made = 0
     with (
-        Decoders(
-            limits, settings.decoders, settings.decoder_memory
-        ) as decoders,  # first: they take a while to start
+        Decoders(limits, settings.decoders, settings.decoder_memory) as decoders,
         Web(settings) as web,
         Committer(store) as committer,
     ):
+        decoders.start()
         before = known(store, origin)
         harvest = Harvest(origin, before, limits, web, decoders)
         try:

@@ -51,7 +51,7 @@ class FetchSettings(BaseModel):
     decoders: int = Field(2, ge=1, le=64, description="Processes that decode what is fetched.")
     decoder_memory: int = Field(
         MEMORY,
-        gt=0,
+        ge=64 << 20,
         description="Memory of a process that decodes pictures, wherever they come from, in bytes.",
     )
 

@@ -265,7 +265,7 @@ def test_a_picture_that_takes_too_much_memory_costs_nobody_else(tmp_path: Path) 
     store = Store.open(tmp_path / "store")
     source = Folder(path=str(tmp_path / "in"))
     [job] = stage.plan_collect(store, Origin("folder", source), LIMITS)
-    parts.commit(store, [stage.work_collect(store, job, LIMITS, memory=300 << 20)])
+    parts.commit(store, [stage.work_collect(store, job, LIMITS, memory=150 << 20)])
     ended = Ended(store).sql("SELECT origin, reason FROM samples JOIN decisions USING (sample_id) ORDER BY 1")
     assert ended == [("large.png", "out_of_memory"), ("small.png", None)]
 

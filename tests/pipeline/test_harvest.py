@@ -20,7 +20,7 @@ import pytest
 
 from pipeline import decoders
 from pipeline.collect import Origin
-from pipeline.decoders import Decoders
+from pipeline.decoders import DecoderError, Decoders
 from pipeline.records import SourceError
 from pipeline.sources.url_list import UrlList
 from pipeline.step import Shard
@@ -154,10 +154,23 @@ def test_a_decoder_that_dies_takes_its_picture_and_not_the_run(mill: Mill, fault
         pool.submit(web.picture(1, side=5_000), verdicts.append)  # long enough for the kill
         for n in range(2, 6):
             pool.submit(web.picture(n), verdicts.append)
-        while pool._lanes[0]._child is None:
+        while not ((child := pool._lanes[0]._child) and child.begun):
             time.sleep(0.01)
-        os.kill(pool._lanes[0]._child.process.pid, signal.SIGKILL)
+        os.kill(child.process.pid, signal.SIGKILL)
     assert [getattr(one, "reason", "ok") for one in verdicts] == ["decoder_died", "ok", "ok", "ok", "ok"]
+
+
+class Deadly:
+    """Ends the process that it is sent to, before that has begun."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (3,)
+
+
+def test_decoders_that_cannot_begin_end_the_run_and_are_no_verdict_on_a_picture():
+    pool = Decoders(Deadly(), 1, 1 << 30)  # type: ignore[arg-type]
+    with pool, pytest.raises(DecoderError, match=r"exit status 3.*decoder_memory"):
+        pool.decode_all([web.picture(1)])
 
 
 def test_a_picture_that_takes_too_long_ends_its_decoder(monkeypatch: pytest.MonkeyPatch):
@@ -179,7 +192,7 @@ def test_a_picture_that_takes_too_long_ends_its_decoder(monkeypatch: pytest.Monk
 
 def test_a_decoder_has_no_more_memory_than_it_may():
     verdicts: list[Picture | MediaError] = []
-    with Decoders(Limits(max_pixels=80_000_000, max_side=9000), 1, 700 << 20) as pool:
+    with Decoders(Limits(max_pixels=80_000_000, max_side=9000), 1, 400 << 20) as pool:
         pool.submit(web.picture(1, side=8_900), verdicts.append)  # 238 MB in RGB, and again to encode
         pool.submit(web.picture(2), verdicts.append)
     assert [getattr(one, "reason", "ok") for one in verdicts] == ["out_of_memory", "ok"]
