@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.formats.iiif_manifest import web_address
@@ -63,16 +63,23 @@ def read_page(value: Any, base: str) -> Page | None:
     return page
 
 
-def since(pages: Iterable[Page], then: datetime | None) -> Changed:
-    """What changed since `then`, or ever: no more pages are taken than that needs."""
+OVERLAP = timedelta(hours=1)
+"""Activities may be published a little after the time that they state."""
+
+
+def since(pages: Iterable[Page], then: datetime | None, now: datetime) -> Changed:
+    """What changed since `then`, or ever: no more pages are taken than that needs. A time that has not come yet counts
+    as now."""
     found, known = Changed(newest=then), set[str]()
+    until = then - OVERLAP if then is not None else None
     announced = False  # a refresh was passed: of what lies before it only the deletions count
     for page in pages:
         for change in page.changes:
-            if then is not None and change.ended is not None and change.ended < then:
+            if until is not None and change.ended is not None and change.ended < until:
                 return found
             if change.ended is not None:
-                found.newest = max(found.newest or change.ended, change.ended)
+                ended = min(change.ended, now)
+                found.newest = max(found.newest or ended, ended)
             if change.kind == REFRESH:
                 if then is None:
                     return found

@@ -5,18 +5,18 @@ positions. Collections are walked through, pages and nested ones too. A picture 
 about the wanted size. A canvas is taken again when what its manifest says of it changed, and withdrawn when its
 manifest no longer has it, or is gone itself.
 
-With `changes`, a stream of the Change Discovery API, a run asks for what changed since the last complete one. Without
-it, every run asks for each collection and each manifest once: a library of 100,000 manifests of 50 kB is 5 GB a night.
-Of unchanged canvases no picture is asked for either way.
+With `changes`, a stream of the Change Discovery API, a run reads the collections and, of their manifests, those that
+are new to us or that the stream says have changed. Without it, every run asks for each manifest: a library of
+100,000 manifests of 50 kB is 5 GB a night. Of unchanged canvases no picture is asked for either way.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -27,9 +27,8 @@ from pipeline.formats.iiif_changes import Changed, Page, newest_page, read_page,
 from pipeline.formats.iiif_manifest import Part, is_collection, is_manifest, manifest_rows, web_address
 from pipeline.formats.image_api import identity, listed
 from pipeline.records import SourceError
-from pipeline.step import Shard
+from pipeline.step import Shard, digest
 from pipeline.web.client import Web
-from pipeline.web.errors import PASSING
 from pipeline.web.ledger import Fetched
 from pipeline.web.packing import Row, pack, same_origin, unpack, withdrawn
 from pipeline.web.source import Known, WebSource
@@ -43,8 +42,10 @@ AT_ONCE = 32
 """Manifests held in memory."""
 MOST_COLLECTIONS = 100_000
 """Collections, and pages of them, in one walk."""
-MOST_FAILED = 1_000
-"""Manifests that the cursor names; with more, the library was down, and the next run begins where this one did."""
+MOST_PAGES = 100_000
+"""Of a stream of changes."""
+MOST_FAILED = 10_000
+"""Manifests that the cursor names; with more, the next run begins where this one did."""
 LEFT = "left"
 GONE = frozenset(("http_404", "http_410"))
 """What a manifest's address answers when the manifest was taken down."""
@@ -59,8 +60,8 @@ class IIIF(WebSource):
     urls: tuple[str, ...] = Field((), description="Manifests or collections.")
     changes: str = Field(
         "",
-        description="The library's stream of changes (Change Discovery API): after a first complete run, only what "
-        "it names is read. Without urls, the first run reads all that it names.",
+        description="The library's stream of changes (Change Discovery API): after a first complete run, manifests "
+        "are read that are new in urls or that it names. Without urls, all that it names are read.",
     )
     size: int = Field(512, ge=1, le=1 << 16, description="Wanted longer side of a picture, in pixels.")
     caption: tuple[Part, ...] = Field(
@@ -82,19 +83,35 @@ class IIIF(WebSource):
         for url in (*self.urls, *([self.changes] if self.changes else [])):
             if web_address(url) is None:
                 raise SourceError(f'"{redacted(url)}": should begin with http:// or https://')
-        todo, changed, failed = self.urls, Changed(), set[str]()
-        if self.changes:
-            stood = Stand.read(known.cursor, redacted(self.changes))
-            whole = stood.newest is None and bool(self.urls)  # then the stream only says where it stands
-            changed = since(islice(self._stream(web), 1 if whole else None), stood.newest)
-            if not whole:
-                pictures = [name.partition("#")[0] for name in known.due["origin"].to_pylist()]
-                todo = tuple(dict.fromkeys([*changed.read, *stood.failed, *pictures]))
-        groups = self._groups(known, web, todo, changed.gone, failed)
-        complete = yield from pack(groups, known, self.shard_rows, self.limit)
-        if not complete or changed.newest is None or len(failed) > MOST_FAILED:
+        if not self.changes:
+            yield from pack(self._groups(known, web, Walk(self.urls)), known, self.shard_rows, self.limit)
+            return None
+        stood = Stand.read(known.cursor, self._mark())
+        began = datetime.now(UTC)
+        whole = stood.newest is None and bool(self.urls)  # then the stream only says where it stands
+        changed = since(islice(self._stream(web), 1 if whole else None), stood.newest, began)
+        walk = self._following(known, stood, changed)
+        complete = yield from pack(self._groups(known, web, walk), known, self.shard_rows, self.limit)
+        if not complete or walk.broken or changed.newest is None or len(walk.failed) > MOST_FAILED:
             return known.cursor
-        return Stand(redacted(self.changes), changed.newest, sorted(failed)).written()
+        return Stand(stood.mark, changed.newest, sorted(walk.failed)).written()
+
+    def _mark(self) -> str:
+        """What a cursor belongs to: other addresses are read from their beginning."""
+        return digest([redacted(url) for url in (self.changes, *self.urls)])
+
+    def _following(self, known: Known, stood: Stand, changed: Changed) -> Walk:
+        """What to read, and what need not be."""
+        canvases = [*known.rows["origin"].to_pylist(), *known.due["origin"].to_pylist()]
+        ours = {_manifest(origin) for origin in canvases if "#" in origin}
+        due = [origin.partition("#")[0] for origin in known.due["origin"].to_pylist()]
+        again = dict.fromkeys([*changed.read, *stood.failed, *due])
+        walk = Walk(self.urls or tuple(again), manifests=ours)
+        walk.told_of = {_manifest(redacted(name)) for name in changed.gone}
+        walk.hearsay = set(due) - {*changed.read, *stood.failed}
+        if stood.newest is not None:
+            walk.unchanged = ours - {_manifest(redacted(name)) for name in again}
+        return walk
 
     def read(self, shard: Shard, web: Web) -> Iterator[Row]:
         return unpack(shard)
@@ -107,6 +124,8 @@ class IIIF(WebSource):
             raise SourceError(f"{redacted(self.changes)}: {top.error or 'not a stream of changes'}")
         while address is not None and address not in seen:
             seen.add(address)
+            if len(seen) > MOST_PAGES:
+                raise SourceError(f"{redacted(self.changes)}: over {MOST_PAGES} pages of changes")
             found = web.get(address, ACCEPT)
             page = read_page(_json(found), found.final_url or address)
             if page is None:
@@ -114,17 +133,13 @@ class IIIF(WebSource):
             yield page
             address = page.before
 
-    def _groups(
-        self, known: Known, web: Web, todo: Iterable[str], gone: Iterable[str], failed: set[str]
-    ) -> Iterator[list[Row]]:
-        """Rows by origin; an origin that comes a second time in one walk is left out. What may be had later goes into
-        `failed`."""
-        salt = self.fingerprint()
-        seen, told_of = set[str](), {_manifest(redacted(name)) for name in gone}
+    def _groups(self, known: Known, web: Web, walk: Walk) -> Iterator[list[Row]]:
+        """Rows by origin; an origin that comes a second time in one walk is left out."""
+        salt, seen = self.fingerprint(), set[str]()
         defaults = {
             name: value for name in ("licence", "lang", "task", "author") if (value := getattr(self, name))
         }
-        for origin, rows in self._walk(web, todo, told_of, failed):
+        for origin, rows in self._walk(web, walk):
             told = [{**defaults, **{name: v for name, v in row.items() if v is not None}} for row in rows]
             group = same_origin(origin, told, salt)
             if (name := group[0]["origin"]) not in seen:
@@ -132,63 +147,88 @@ class IIIF(WebSource):
                 yield group
         # Last, for two manifests may hold one canvas.
         for origin in dict.fromkeys(known.rows["origin"].to_pylist() + known.due["origin"].to_pylist()):
-            if origin not in seen and _manifest(origin) in told_of:
+            if origin not in seen and _manifest(origin) in walk.told_of:
                 yield withdrawn(origin, [0], LEFT)
 
-    def _walk(
-        self, web: Web, urls: Iterable[str], told_of: set[str], failed: set[str]
-    ) -> Iterator[tuple[str, list[Row]]]:
-        """Breadth first; every address once, so that collections that hold each other come to an end.
-
-        What has answered goes into `told_of`: of that, all there is comes in this walk.
-        """
-        todo = deque(dict.fromkeys(urls))
+    def _walk(self, web: Web, walk: Walk) -> Iterator[tuple[str, list[Row]]]:
+        """Breadth first; every address once, so that collections that hold each other come to an end."""
+        todo = deque(url for url in dict.fromkeys(walk.urls) if walk.wants(url))
         seen = set(todo)
         collections = 0
         while todo:
             urls = [todo.popleft() for _ in range(min(AT_ONCE, len(todo)))]
             for url, found in zip(urls, web.get_many(urls, ACCEPT), strict=True):
-                value, name, base = _json(found), redacted(url), redacted(found.final_url or url)
-                if is_collection(value) or is_manifest(value) or found.error in GONE:
-                    told_of.add(_manifest(name))
+                value, base = _json(found), redacted(found.final_url or url)
+                walk.note(url, found, value)
                 if is_collection(value):
                     collections += 1
                     if collections > MOST_COLLECTIONS:
-                        yield name, [{"error": "too_large", "detail": f"over {MOST_COLLECTIONS} collections"}]
+                        walk.broken = True
+                        told = {"error": "too_large", "detail": f"over {MOST_COLLECTIONS} collections"}
+                        yield redacted(url), [told]
                         return
-                    fresh = [
-                        member for member in members(value, found.final_url or url) if member not in seen
-                    ]
-                    seen |= set(fresh)
-                    todo += dict.fromkeys(fresh)
+                    for member in members(value, found.final_url or url):
+                        if member not in seen and walk.wants(member):
+                            seen.add(member)
+                            todo.append(member)
                 elif is_manifest(value):
-                    told_of.add(_manifest(redacted(identity(value) or base)))
+                    walk.told_of.add(_manifest(redacted(identity(value) or base)))
                     yield from manifest_rows(value, base, self.size, self.caption)
                 else:
-                    failed |= (
-                        {url} if found.error in PASSING and name == url else set()
-                    )  # no password is stored
-                    yield name, [_unusable(found, value)]
+                    yield redacted(url), [_unusable(found, value)]
+
+
+@dataclass
+class Walk:
+    """What one run reads of a library, and what came of it."""
+
+    urls: tuple[str, ...]
+    manifests: set[str] = field(default_factory=set)
+    """Those whose canvases we have."""
+    unchanged: set[str] = field(default_factory=set)
+    """Of those, the ones that need not be read again."""
+    hearsay: set[str] = field(default_factory=set)
+    """Addresses that are only a manifest's name for itself: that they lead nowhere does not mean that it is gone."""
+    told_of: set[str] = field(default_factory=set)
+    """What has answered, or is gone: of that, all there is comes in this walk."""
+    failed: set[str] = field(default_factory=set)
+    """Manifests that could not be read."""
+    broken: bool = False
+    """Whether something else could not be read that may have been a collection."""
+
+    def wants(self, url: str) -> bool:
+        return _manifest(redacted(url)) not in self.unchanged
+
+    def note(self, url: str, found: Fetched, value: Any) -> None:
+        """Takes down whether an address answered, and with what."""
+        name = _manifest(redacted(url))
+        gone = found.error in GONE and url not in self.hearsay
+        if is_collection(value) or is_manifest(value) or gone:
+            self.told_of.add(name)
+        elif found.error != "consent_refused" and url not in self.hearsay:
+            self.failed.add(url)
+            # A password must not be stored, so such an address cannot be named in the cursor.
+            self.broken |= name not in self.manifests or redacted(url) != url
 
 
 @dataclass(frozen=True)
 class Stand:
     """How far a stream of changes has been followed: the cursor."""
 
-    stream: str
+    mark: str
     newest: datetime | None = None
     failed: Sequence[str] = ()
-    """Manifests that could not be had and may be later."""
+    """Manifests of ours that could not be read since."""
 
     def written(self) -> str:
         assert self.newest is not None
-        return json.dumps([self.stream, self.newest.isoformat(), self.failed])
+        return json.dumps([self.mark, self.newest.isoformat(), self.failed])
 
     @classmethod
-    def read(cls, cursor: str | None, stream: str) -> Stand:
-        """From a cursor, if it is this stream's."""
+    def read(cls, cursor: str | None, mark: str) -> Stand:
+        """From a cursor, if it belongs to these addresses."""
         name, newest, failed = json.loads(cursor) if cursor else ("", "", [])
-        return cls(stream, datetime.fromisoformat(newest), failed) if name == stream else cls(stream)
+        return cls(mark, datetime.fromisoformat(newest), failed) if name == mark else cls(mark)
 
 
 def _manifest(origin: str) -> str:

@@ -18,18 +18,20 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from urllib.parse import urlsplit
 
 import uvloop
 
 from pipeline.web.errors import PASSING, TRANSIENT, FetchError
-from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, Trip, fail, parsed
+from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, Trip, authority, fail, parsed
 from pipeline.web.hosts import Hosts
 from pipeline.web.ledger import Attempt, Fetched, now
 from pipeline.web.settings import FetchSettings
 
 LONGEST_WAIT = 10.0
 """A server that asks for a longer pause (Retry-After) is left for a later run, in seconds."""
+
+LONGEST_REST = 30 * 86_400.0
+"""Each run that fails doubles the time until the next try, up to this, in seconds."""
 
 Done = Callable[[Fetched], None]
 
@@ -50,10 +52,13 @@ class Ticket:
     """The one under way."""
     answered: bool = False
 
+    def __post_init__(self) -> None:
+        self._home = host_of(self.url)
+
     @property
     def host(self) -> str:
         """The one that is asked next."""
-        return (self.trip.host if self.trip else "") or host_of(self.url)
+        return (self.trip.host if self.trip else "") or self._home
 
     @property
     def number(self) -> int:
@@ -153,6 +158,11 @@ class Web:
             if not self._closed:
                 self._loop.call_soon_threadsafe(self._hosts.hold, size)
 
+    @property
+    def waiting_asides(self) -> int:
+        """How many `asides` would give."""
+        return len(self._fetcher.asides)
+
     def asides(self) -> list[Fetched]:
         """What was fetched beside pictures since the last call (robots.txt, pages, lists), without bodies."""
         waiting = self._fetcher.asides
@@ -208,7 +218,9 @@ class Web:
             for work in self._hosts.take(found.asked or ticket.host):
                 await work()
         if found.error in PASSING:
-            tried.next_due = tried.recorded_at + timedelta(seconds=max(self.settings.retry_later, wait))
+            earlier_runs = (ticket.number - 2) // (self.settings.retries + 1)
+            pause = min(self.settings.retry_later * 2.0 ** min(earlier_runs, 30), LONGEST_REST)
+            tried.next_due = tried.recorded_at + timedelta(seconds=max(pause, wait))
         again = len(ticket.attempts) <= self.settings.retries and wait <= LONGEST_WAIT
         if found.error in TRANSIENT and again and not self.over:
             self._loop.call_later(wait or backoff(ticket.url, len(ticket.attempts)), self._queue, ticket)
@@ -237,7 +249,11 @@ class Web:
 
     def _give_up(self, ticket: Ticket, reason: str, detail: str, wait: float = 0.0) -> None:
         """Answers without asking: the URL is due again."""
-        found, tried = Fetched(ticket.url), Attempt(ticket.url, ticket.number, ticket.host or None)
+        if ticket.trip is not None:  # it had been redirected, and waited for its turn
+            found, tried = ticket.trip.found, ticket.trip.tried
+        else:
+            found, tried = Fetched(ticket.url), Attempt(ticket.url, ticket.number)
+        tried.host = ticket.host or None
         found.attempts = [*ticket.attempts, tried]
         fail(found, tried, FetchError(reason, detail))
         tried.next_due = now() + timedelta(seconds=wait)
@@ -251,10 +267,10 @@ class Web:
 
 
 def host_of(url: str) -> str:
-    """The host and port that a URL names; "" where it names none."""
+    """The host that a URL names, and its port unless that is the usual one; "" where it names none."""
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:
+        return authority(parsed(url))
+    except FetchError:
         return ""
 
 

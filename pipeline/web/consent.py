@@ -25,6 +25,8 @@ Get = Callable[[URL], Awaitable[Fetched]]
 DAY = 86_400.0
 ROBOTS_BYTES = 512 << 10
 """RFC 9309 asks for at least 500 KiB to be read."""
+MOST_POLICIES = 20_000
+"""Hosts whose files are remembered, most of them a few kilobytes."""
 AGAIN_S = (0.5, 1.0)
 SAME_FOR_THE_URL = frozenset({"dns", "forbidden_address", "bad_url"})
 """If robots.txt fails like this, the URL would fail alike: that is what the ledger then says."""
@@ -94,9 +96,16 @@ class Consent:
         key = str(target.origin())
         task = self._policies.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception() or _old(task.result()))):
+            self._forget()
             task = self._policies[key] = asyncio.ensure_future(self._read(target.origin()))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task.result() if task.done() else await asyncio.shield(task)
+
+    def _forget(self) -> None:
+        """Keeps memory flat in the number of hosts: the oldest answers are asked for again when they are wanted."""
+        if len(self._policies) >= MOST_POLICIES:
+            for key in [key for key, task in self._policies.items() if task.done()][: MOST_POLICIES // 4]:
+                del self._policies[key]
 
     async def before(self, target: URL) -> tuple[Decision, Policy | None]:
         """The decision before the URL is asked for.
@@ -128,17 +137,15 @@ class Consent:
 
     async def _read(self, origin: URL) -> Policy:
         robots_url = origin / "robots.txt"
-        asked: list[Awaitable[Fetched]] = (
-            [self._patiently(robots_url)] if "robots" in self.settings.consent else []
-        )
-        if "tdmrep" in self.settings.consent:
-            asked.append(self._get(origin / ".well-known/tdmrep.json"))
-        found = {str(one.url): one for one in await asyncio.gather(*asked)}
-        robots, mark, unreachable = _robots(found.get(str(robots_url)))
-        reservations = _reservations(found.get(str(origin / ".well-known/tdmrep.json")))
-        first = found.get(str(robots_url))
+        signs, second = self.settings.consent, None
+        # One after the other: a host that does not answer holds one connection, not two.
+        first = await self._patiently(robots_url) if "robots" in signs else None
+        robots, mark, unreachable = _robots(first)
+        if "tdmrep" in signs and unreachable is None:
+            second = await self._get(origin / ".well-known/tdmrep.json")
         why = (first.detail if first else None) or ""
-        return Policy(robots, str(robots_url), mark, unreachable, why, reservations, time.monotonic() + DAY)
+        expires = time.monotonic() + DAY
+        return Policy(robots, str(robots_url), mark, unreachable, why, _reservations(second), expires)
 
     async def _patiently(self, url: URL) -> Fetched:
         """One reset must not shut a host out: what may pass is tried again soon."""

@@ -8,7 +8,8 @@ asked for a longer pause than a run waits); run_deadline (the run's time was ove
 from __future__ import annotations
 
 TRANSIENT = frozenset(
-    ["dns", "connection", "incomplete"] + [f"http_{n}" for n in (408, 425, 429, 500, 502, 503, 504)]
+    ["dns", "connection", "incomplete"]
+    + [f"http_{n}" for n in (408, 425, 429, *range(500, 600)) if n not in (501, 505)]
 )
 """Worth another try soon."""
 PASSING = TRANSIENT | {"deadline", "robots_unreachable", "postponed", "run_deadline"}

@@ -114,7 +114,7 @@ class Fetcher:
         try:
             if trip.target is None:
                 trip.target = parsed(found.url)
-                tried.host = trip.target.host
+            tried.host = trip.host
             async with asyncio.timeout(trip.left):
                 if not await self._follow(trip, trip.target):
                     return False
@@ -278,8 +278,8 @@ def refusal(decision: Decision) -> FetchError:
 
 
 def authority(target: URL) -> str:
-    """Host and port, without a user."""
-    return target.authority.rpartition("@")[2].lower()
+    """Host and port as a host's queue, pauses and rows in the ledger are named: without a user or a usual port."""
+    return (target.host_port_subcomponent or "").lower()
 
 
 def parsed(url: str) -> URL:

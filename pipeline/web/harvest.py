@@ -34,6 +34,8 @@ MOST_BYTES = 256 << 20
 READERS = 8
 """Shards read at a time: reading one may itself wait for the network."""
 LISTED_AHEAD = 4
+MOST_ASIDES = 5_000
+"""Requests beside pictures (lists, manifests, pages, consents) that are held until a shard takes them along."""
 ORDER = {"images": "image_id", "samples": "sample_id", "decisions": "sample_id"}
 """Answers come in any order; the part does not tell."""
 
@@ -52,7 +54,8 @@ class Open:
 
 
 class Harvest:
-    """One walk over a source. Iterating yields (key, tables) of each shard that is complete."""
+    """One walk over a source. Iterating yields (key, tables) of each shard that is complete, and now and then a part
+    of the ledger alone."""
 
     def __init__(self, origin: Origin, known: Known, limits: Limits, web: Web, decoders: Decoders) -> None:
         assert isinstance(origin.source, WebSource)
@@ -89,6 +92,9 @@ class Harvest:
             while True:
                 while self._done:
                     yield self._done.popleft()
+                if self.web.waiting_asides >= MOST_ASIDES:
+                    asides = self.web.asides()
+                    yield ledger.key(asides), ledger.tables(asides)
                 if error := self.web.failed or self.decoders.failed:
                     raise error
                 if not self._open and not self._reading and self._all_listed:

@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 
 from pipeline.web.settings import FetchSettings
 
-SPARE_FILES = 256
-"""File descriptors left for everything else."""
+SPARE_FILES = 4096
+"""File descriptors left for connections that are kept after their answer, for the store and all else."""
 MOST_OPEN = 16_384
+MOST_REMEMBERED = 20_000
+IDLE_S = 60.0
+"""Of more hosts, those are forgotten that nobody has asked for so long, in seconds."""
 LOOK_EVERY_S = 0.25
 MOST_HELD = 48 << 20
 LONGEST_DELAY = 60.0
@@ -44,6 +47,11 @@ class Host:
     """Whether its robots.txt was read, if it is asked for: until then it gets one request at a time."""
     waits: bool = False
     """Whether it stands in the line of hosts that may start a request."""
+
+    def idle(self, now: float) -> bool:
+        """Whether it may be forgotten: nothing waits for it, and it asked for nothing."""
+        last = max(self.moved_at + IDLE_S, self.free_at, self.refused_until)
+        return not (self.queue or self.active or self.waits) and last < now
 
 
 class Hosts:
@@ -99,12 +107,15 @@ class Hosts:
         return host.active < most
 
     def _look(self) -> None:
-        stale = self._loop.time() - self.settings.patience
+        now = self._loop.time()
+        stale = now - self.settings.patience
         self.stuck = sum(
             len(host.queue) + host.active
             for host in self._hosts.values()
             if (host.queue or host.active) and host.moved_at < stale
         )
+        if len(self._hosts) > MOST_REMEMBERED:
+            self._hosts = {name: host for name, host in self._hosts.items() if not host.idle(now)}
         self._loop.call_later(LOOK_EVERY_S, self._look)
 
     def hold(self, size: int) -> None:
@@ -199,4 +210,4 @@ def raise_file_limit() -> int:
         most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
         soft = max(soft, most)
-    return max(16, min(MOST_OPEN, soft - SPARE_FILES))
+    return max(16, min(MOST_OPEN, soft - min(SPARE_FILES, soft // 2)))

@@ -72,7 +72,7 @@ def run(
             with closing(harvest.parts(Keys(store, origin, limits, before))) as whole:
                 for key, tables in whole:
                     committer.put(key, tables)
-                    made += 1
+                    made += "samples" in tables
                     progress(harvest.fetched, f"{made} parts")
         finally:
             committer.finish()
@@ -149,7 +149,7 @@ class Committer:
 def note(store: Store, fetched: Sequence[Fetched]) -> None:
     """Writes down attempts and consents that belong to no part: of lists, pages, and robots.txt."""
     if made := ledger.tables(fetched):
-        key = digest(["ledger", [(one.url, one.fetched_at.isoformat()) for one in fetched]])
+        key = ledger.key(fetched)
         parts.stage(store, key, made)
         parts.commit(store, [key])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.step import digest
 from pipeline.web.urls import redacted as redacted
 from storage.tables import TABLES
 
@@ -78,6 +79,11 @@ def consents(fetched: Iterable[Fetched]) -> pa.Table:
         if one.consent is not None
     ]
     return _table("consents", rows)
+
+
+def key(fetched: Sequence[Fetched]) -> str:
+    """Of a part that holds these requests alone."""
+    return digest(["ledger", [(one.url, one.fetched_at.isoformat()) for one in fetched]])
 
 
 def tables(fetched: Sequence[Fetched]) -> dict[str, pa.Table]:

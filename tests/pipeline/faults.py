@@ -92,13 +92,16 @@ DROPPED = {"/html": "not_an_image", "/empty": "not_an_image", "/packed": None}
 
 
 async def answer(path: str, host: str, writer: asyncio.StreamWriter) -> None:
-    """Whatever the path stands for; a host may have a robots.txt of its own."""
+    """Whatever the path stands for; a host may have a robots.txt of its own, or one that never comes."""
     if path == "/asked":
         writer.write(whole(json.dumps(ASKED).encode()))
         return
     ASKED[path] += 1
     if path == "/robots.txt":
         kind = host.partition(".")[0].rstrip("0123456789")
+        if kind == "mute":
+            await mute(writer)
+            return
         answers = {
             "strict": whole(b"User-agent: *\nDisallow: /private\nCrawl-delay: 0.2\n"),
             "down": whole(b"", "503 Busy", Retry_After=0),

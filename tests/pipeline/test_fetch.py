@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import socket
-import socketserver
 import threading
 import time
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from PIL import Image
@@ -19,86 +16,13 @@ from PIL import Image
 from pipeline.web import addresses, fetcher, ledger
 from pipeline.web.addresses import is_public
 from pipeline.web.client import Web
-from pipeline.web.ledger import Fetched
-from pipeline.web.settings import FetchSettings
-
-OPEN = FetchSettings(allow=("127.0.0.0/8",), consent=(), retries=0, deadline=10)
-CLOSED = FetchSettings(consent=(), retries=0)
-
-
-def head(status: str = "200 OK", **headers: object) -> bytes:
-    lines = [f"HTTP/1.1 {status}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"
-
-
-def body(content: bytes, **headers: object) -> bytes:
-    return head(Content_Length=len(content), **headers) + content
-
-
-class Server(socketserver.ThreadingTCPServer):
-    """Answers each path by a function that writes to the socket; counts what was asked."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.paths: dict[str, Callable[[socket.socket, int], None]] = {}
-        self.asked: Counter[str] = Counter()
-        self.requests: list[str] = []
-        self.closing = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def says(self, path: str, *answers: bytes) -> str:
-        """The n-th request gets the n-th answer, later ones the last; returns the URL."""
-        self.paths[path] = lambda sock, n: sock.sendall(answers[min(n, len(answers)) - 1])
-        return self.url + path
-
-    def does(self, path: str, act: Callable[[socket.socket, int], None]) -> str:
-        self.paths[path] = act
-        return self.url + path
-
-
-class Handler(socketserver.BaseRequestHandler):
-    server: Server
-
-    def handle(self) -> None:
-        asked = b""
-        while b"\r\n\r\n" not in asked:
-            more = self.request.recv(65536)
-            if not more:
-                return
-            asked += more
-        text = asked.decode()
-        path = text.split()[1]
-        self.server.requests.append(text)
-        self.server.asked[path] += 1
-        with contextlib.suppress(OSError):  # the client had enough
-            self.server.paths[path](self.request, self.server.asked[path])
+from tests.pipeline.trouble import CLOSED, OPEN, Server, body, get, get_many, head, serving
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with serving() as server:
         yield server
-        server.closing.set()
-        server.shutdown()
-        thread.join()
-
-
-def get(url: str, settings: FetchSettings = OPEN) -> Fetched:
-    with Web(settings) as web:
-        return web.get(url)
-
-
-def get_many(urls: Iterable[str], settings: FetchSettings = OPEN) -> list[Fetched]:
-    with Web(settings) as web:
-        return list(web.get_many(urls))
 
 
 def test_a_body_comes_with_its_type_and_a_row_for_the_ledger(server: Server):
@@ -106,7 +30,7 @@ def test_a_body_comes_with_its_type_and_a_row_for_the_ledger(server: Server):
     assert (found.body, found.error, found.media_type) == (b"picture", None, "image/png")
     (row,) = ledger.attempts(found.attempts).to_pylist()
     assert (row["outcome"], row["status"], row["bytes"], row["attempt"]) == ("ok", 200, 7, 1)
-    assert row["host"] == "127.0.0.1" and row["next_due"] is None
+    assert row["host"] == server.url.partition("//")[2] and row["next_due"] is None
 
 
 def test_the_user_agent_is_what_the_settings_say(server: Server):
@@ -216,92 +140,6 @@ def test_a_name_that_does_not_resolve():
     found = get("http://no-such-host.invalid/a.jpg", CLOSED)
     assert found.error == "dns"
     assert found.attempts[0].next_due is not None
-
-
-# --- redirects, statuses, retries
-
-
-def test_redirects_are_followed_and_limited(server: Server):
-    server.says("/a", head("302 Found", Location="/b", Content_Length=0))
-    server.says("/b", head("308 Permanent Redirect", Location=server.url + "/c", Content_Length=0))
-    server.says("/c", body(b"x"))
-    server.says("/loop", head("301 Moved", Location="/loop", Content_Length=0))
-    assert get(server.url + "/a").body == b"x"
-    assert get(server.url + "/loop").error == "too_many_redirects"
-    assert server.asked["/loop"] == OPEN.redirects + 1
-
-
-def test_a_host_that_others_redirect_to_gets_no_more_than_its_share(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-):
-    here = server.server_address[1]
-    found_here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", here))]
-    monkeypatch.setattr(fetcher.socket, "getaddrinfo", lambda *_, **__: found_here)
-    lock, at_once, most = threading.Lock(), 0, 0
-
-    def shared(sock: socket.socket, _: int) -> None:
-        nonlocal at_once, most
-        with lock:
-            at_once += 1
-            most = max(most, at_once)
-        server.closing.wait(0.03)
-        with lock:
-            at_once -= 1
-        sock.sendall(body(b"x"))
-
-    server.does("/shared", shared)
-    server.says("/go", head("302 Found", Location=f"http://cdn.test:{here}/shared", Content_Length=0))
-    urls = [f"http://a{n}.test:{here}/go" for n in range(20)]
-    with Web(OPEN.model_copy(update={"per_host": 2})) as web:
-        found = list(web.get_many(urls))
-    assert [(one.url, one.body, one.asked) for one in found] == [
-        (url, b"x", f"cdn.test:{here}") for url in urls
-    ]
-    assert most == 2 and server.asked["/shared"] == 20
-
-
-def test_a_pause_that_a_host_asks_for_holds_for_those_who_are_redirected_to_it(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-):
-    here = server.server_address[1]
-    found_here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", here))]
-    monkeypatch.setattr(fetcher.socket, "getaddrinfo", lambda *_, **__: found_here)
-    server.says("/busy", head("429 Slow down", Retry_After=7200, Content_Length=0))
-    server.says("/go", head("302 Found", Location=f"http://cdn.test:{here}/busy", Content_Length=0))
-    with Web(OPEN.model_copy(update={"per_host": 1})) as web:
-        assert web.get(f"http://a.test:{here}/go").error == "http_429"
-        found = web.get(f"http://b.test:{here}/go")
-    assert (found.error, found.attempts[-1].host) == ("postponed", f"cdn.test:{here}")
-    assert server.asked == {"/go": 2, "/busy": 1}
-
-
-@pytest.mark.parametrize(
-    "status", ["404 Not Found", "403 Forbidden", "204 No Content", "500 Oops", "206 Partial"]
-)
-def test_a_status_is_an_error_class(server: Server, status: str):
-    found = get(server.says("/a", head(status, Content_Length=0)))
-    assert found.error == f"http_{status[:3]}"
-    assert found.attempts[0].status == int(status[:3])
-    assert (found.attempts[0].next_due is not None) == (status[:3] == "500")
-
-
-def test_transient_errors_are_tried_again_and_others_are_not(server: Server):
-    settings = OPEN.model_copy(update={"retries": 2})
-    found = get(server.says("/busy", head("503 Busy", Retry_After=0, Content_Length=0), body(b"x")), settings)
-    assert found.body == b"x" and found.error is None
-    assert [a.outcome for a in found.attempts] == ["http_503", "ok"]
-    get(server.says("/gone", head("404 Not Found", Content_Length=0)), settings)
-    assert server.asked["/gone"] == 1
-    found = get(server.says("/down", head("503 Busy", Retry_After=0, Content_Length=0)), settings)
-    assert found.error == "http_503" and server.asked["/down"] == 3
-
-
-def test_a_long_pause_asked_for_is_left_for_later(server: Server):
-    url = server.says("/later", head("429 Slow down", Retry_After=7200, Content_Length=0))
-    found = get(url, OPEN.model_copy(update={"retries": 3}))
-    (attempt,) = found.attempts
-    assert attempt.next_due is not None
-    assert (attempt.next_due - attempt.recorded_at).total_seconds() == 7200
 
 
 # --- bodies

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.iiif_changes import Page, newest_page, read_page, since
+from pipeline.formats import iiif_changes
+from pipeline.formats.iiif_changes import Changed, Page, newest_page, read_page
 from pipeline.records import SourceError
 from pipeline.sources.iiif import IIIF
+from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN
 from tests.pipeline.iiif_library import Library, manifest3, serve
 
@@ -37,6 +39,10 @@ def page(*activities: Any, before: str | None = None) -> Page:
 
 def may(day: int) -> datetime:
     return datetime(2026, 5, day, tzinfo=UTC)
+
+
+def since(pages: Iterable[Page], then: datetime | None) -> Changed:
+    return iiif_changes.since(pages, then, may(31))
 
 
 def names(addresses: list[str]) -> list[str]:
@@ -72,6 +78,11 @@ def test_a_refresh_ends_a_first_reading_and_leaves_deletions_to_a_later_one() ->
     first, later = since(pages, None), since(pages, may(1))
     assert (names(first.read), names(first.gone)) == (["a"], [])
     assert (names(later.read), names(later.gone)) == (["a"], ["y"])
+
+
+def test_a_time_that_has_not_come_yet_holds_nothing_up() -> None:
+    far = {**activity("Create", "a", 1), "endTime": "2099-01-01T00:00:00Z"}
+    assert since([page(far)], None).newest == may(31)
 
 
 def test_a_moved_manifest_is_gone_here_and_new_there() -> None:
@@ -131,32 +142,83 @@ def test_only_what_changed_is_asked_for(mill: Mill) -> None:
 def test_what_failed_is_asked_for_again_though_it_did_not_change(mill: Mill) -> None:
     with serve() as (url, library):
         fill(url, library, activity("Create", "m1", 1), activity("Create", "m2", 2))
-        library.status["/m1"] = 503
         source = IIIF(changes=f"{url}/changes")
+        mill.take(source)
+        fill(url, library, activity("Update", "m1", 8), activity("Update", "m2", 9))
+        library.documents["/m1"]["items"][0]["label"] = {"none": ["another folio"]}
+        library.status["/m1"] = 403
+        mill.take(source)  # ours, and not to be read: the cursor goes on and names it
+        library.status.clear()
+        library.asked.clear()
+        mill.take(source)
+        assert "/m1" in library.asked
+        assert any("another folio" in (row["text"] or "") for row in mill.rows())
+
+
+def test_a_picture_that_failed_is_tried_again_and_a_name_that_leads_nowhere_withdraws_nothing(
+    mill: Mill,
+) -> None:
+    soon = FetchSettings(allow=("127.0.0.0/8",), consent=(), retries=0, retry_later=0, decoders=1)
+    with serve() as (url, library):
+        fill(url, library, activity("Create", "m1", 1))
+        library.documents["/m1"]["id"] = f"{url}/only-a-name"
+        library.status["/i/0/full/!512,512/0/default.jpg"] = 503
+        for source in (IIIF(changes=f"{url}/changes"), IIIF(urls=(f"{url}/m1",), changes=f"{url}/changes")):
+            mill.take(source, settings=soon)
+            assert {row["reason"] for row in mill.rows()} == {"http_503"}
+        library.status.clear()
+        mill.take(source, settings=soon)
+        assert {row["reason"] for row in mill.rows()} == {None}
+
+
+def shelf(url: str, library: Library, *numbers: int) -> None:
+    manifests = [{"id": f"{url}/m{n}", "type": "Manifest"} for n in numbers]
+    library.documents["/shelf"] = {"type": "Collection", "items": manifests}
+
+
+def test_of_a_collection_what_is_new_or_changed_is_read_and_of_the_library_nothing_else(mill: Mill) -> None:
+    with serve() as (url, library):
+        fill(url, library, activity("Update", "m1", 7), before="/page0")
+        shelf(url, library, 1, 2)
+        source = IIIF(urls=(f"{url}/shelf",), changes=f"{url}/changes")
+        mill.take(source)
+        assert len(mill.rows()) == 4
+        assert "/page0" not in library.asked  # where the stream stands is on its newest page
+        fill(
+            url,
+            library,
+            activity("Update", "m1", 7),
+            activity("Update", "m3", 8),
+            activity("Update", "m2", 9),
+        )
+        shelf(url, library, 1, 2, 4)
+        library.documents["/m4"] = manifest3(url, canvases=1, id=f"{url}/m4")
+        library.asked.clear()
+        mill.take(source)
+        asked = [path for path in library.asked if not path.startswith("/i/")]
+        assert asked[:3] == ["/changes", "/page1", "/shelf"]
+        assert set(asked[3:]) == {"/m1", "/m2", "/m4"}  # not m3, which is not on the shelf
+        assert len(mill.rows()) == 6
+
+
+def test_a_library_that_could_not_be_walked_is_walked_again(mill: Mill) -> None:
+    with serve() as (url, library):
+        fill(url, library, activity("Update", "m1", 7))
+        shelf(url, library, 1, 2)
+        source = IIIF(urls=(f"{url}/shelf",), changes=f"{url}/changes")
+        library.status["/shelf"] = 403
         mill.take(source)
         library.status.clear()
         mill.take(source)
-        assert library.asked.count("/m2") == 2 and library.asked.count("/m1") > 1
-        assert {row["reason"] for row in mill.rows() if "#" in row["origin"]} == {None}
-        assert len([row for row in mill.rows() if "#" in row["origin"]]) == 4
+        assert len([row for row in mill.rows() if row["reason"] is None]) == 4
 
 
-def test_a_library_is_walked_first_where_it_is_named(mill: Mill) -> None:
+def test_another_collection_is_walked_whole(mill: Mill) -> None:
     with serve() as (url, library):
-        fill(url, library, activity("Update", "m1", 7), before="/page0")
-        library.documents["/all"] = {
-            "type": "Collection",
-            "items": [{"id": f"{url}/m{n}", "type": "Manifest"} for n in (1, 2, 3)],
-        }
-        source = IIIF(urls=(f"{url}/all",), changes=f"{url}/changes")
-        mill.take(source)
-        assert (
-            len(mill.rows()) == 6 and "/page0" not in library.asked
-        )  # where the stream stands is on its newest page
-        library.asked.clear()
-        library.documents["/page0"] = {"type": "OrderedCollectionPage"}
-        mill.take(source)
-        assert library.asked == ["/changes", "/page1", "/page0", "/m1"]
+        fill(url, library, activity("Update", "m1", 7))
+        mill.take(IIIF(urls=(f"{url}/m1",), changes=f"{url}/changes"))
+        mill.take(IIIF(urls=(f"{url}/m1", f"{url}/m2"), changes=f"{url}/changes"))
+        assert len(mill.rows()) == 4
 
 
 def test_a_stream_that_is_none_is_an_error(mill: Mill) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.formats.iiif_manifest import is_collection, is_manifest, manifest_rows
 from pipeline.records import SourceError
 from pipeline.sources.iiif import IIIF, members
+from pipeline.web import harvest
 from pipeline.web.source import WITHDRAWN
 from tests.pipeline.iiif_library import Library, manifest2, manifest3, serve
 
@@ -85,6 +86,20 @@ def test_what_is_unchanged_is_not_taken_again_and_what_changed_is(served: Any, m
     del library.documents["/m3"]["label"]["de"]
     mill.take(source)
     assert [(r["position"], r["reason"]) for r in mill.rows()] == [(0, None), (1, WITHDRAWN)] * 3
+
+
+def test_the_ledger_of_a_walk_that_finds_nothing_new_is_written_on_the_way(
+    served: Any, mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, library = served
+    monkeypatch.setattr(harvest, "MOST_ASIDES", 3)
+    for n in range(10):
+        library.documents[f"/m{n}"] = manifest3(url, canvases=1, id=f"{url}/m{n}")
+    source = IIIF(urls=tuple(f"{url}/m{n}" for n in range(10)))
+    assert mill.take(source) > 0
+    assert mill.take(source) == 0
+    asked = mill.rows("SELECT url, count(*) AS times FROM attempts WHERE url NOT LIKE '%/i/%' GROUP BY url")
+    assert {row["url"]: row["times"] for row in asked} == {f"{url}/m{n}": 2 for n in range(10)}
 
 
 def test_collections_nest_have_pages_and_may_go_round(served: Any, mill: Mill) -> None:

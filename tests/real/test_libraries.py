@@ -162,7 +162,7 @@ def test_odd_pages_of_commons(commons: dict[str, Any]) -> None:
 # --- OAI-PMH
 
 
-def oai(folder: Path, pages: dict[str, str]) -> Answer:
+def oai(folder: Path, pages: dict[str, str]) -> Reply:
     """Answers with stored files: tokens of the stored lists are file names."""
 
     def answer(params: dict[str, str]) -> bytes:
