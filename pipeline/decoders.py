@@ -41,7 +41,7 @@ LONGEST = 1 << 30
 IN_STORE = 2
 """Pictures that a process has been sent: the one at work, and the next."""
 
-PRELOADED = ["__main__", "pipeline.decoders", "cv2"]
+PRELOADED = ["__main__", "pipeline.decoders"]
 """Modules that the processes find imported when they are forked."""
 READY = b"ready"
 
