@@ -37,7 +37,7 @@ from storage import media
 from storage.media import Limits
 from storage.store import Store
 
-SIZE = 5_000
+SIZE = 10_000
 PAIRS = 5
 GOAL = 2.0
 COMPARED = 100

@@ -192,6 +192,8 @@ class Lane:
             self._reader.start()
             while (job := self._jobs.get()) is not None:
                 self._wait_for_room()
+                if self.failed is not None:  # no verdict on a picture: whoever waits for it raises that
+                    continue
                 if self._stopped:
                     self._tell(job, MediaError("decoder_died", "the run was stopped"))
                 else:

@@ -6,11 +6,8 @@ Lives in one event loop. Whose turn it is, and whether to try again, is decided 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import ssl
 from collections import deque
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -150,13 +147,18 @@ class Fetcher:
     async def _request(self, found: Fetched, target: URL, wish: Wish) -> URL | None:
         """Fills in the body, or returns where a redirect points."""
         found.asked = authority(target)
-        async with _translated() as answered:
+        answered = False
+        try:
             response = await self._session.get(target, headers={"Accept": wish.accept}, allow_redirects=False)
-            answered.set()
+            answered = True
             try:
                 return await self._answer(found, target, response, wish)
             finally:
                 response.release() if response.content.at_eof() else response.close()
+        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise translated(error, answered) from error
 
     async def _answer(
         self, found: Fetched, target: URL, response: aiohttp.ClientResponse, wish: Wish
@@ -216,23 +218,16 @@ async def beginning(response: aiohttp.ClientResponse) -> bytes:
     return body.finish()
 
 
-@contextlib.asynccontextmanager
-async def _translated() -> AsyncIterator[asyncio.Event]:
-    """The client library's exceptions as error classes; the event says that an answer had begun."""
-    answered = asyncio.Event()
-    try:
-        yield answered
-    except aiohttp.ClientConnectorDNSError as error:
-        raise FetchError("dns", str(error.os_error)[:200]) from error
-    except (aiohttp.InvalidURL, ValueError, UnicodeError) as error:
-        raise FetchError("bad_url", f"{type(error).__name__}: {str(error)[:200]}") from error
-    except (aiohttp.ClientError, OSError, ssl.SSLError, asyncio.IncompleteReadError) as error:
-        if isinstance(error, TimeoutError):
-            raise
-        detail = f"{type(error).__name__}: {redacted(str(error))[:200]}"
-        # Headers may have come in the same packet as the broken chunk: then no answer was handed out.
-        begun = answered.is_set() or "chunk" in str(getattr(error.__cause__, "message", ""))
-        raise FetchError("incomplete" if begun else "connection", detail) from error
+def translated(error: Exception, answered: bool) -> FetchError:
+    """The client library's exceptions as error classes; `answered` says that an answer had begun."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return FetchError("dns", str(error.os_error)[:200])
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return FetchError("bad_url", f"{type(error).__name__}: {str(error)[:200]}")
+    detail = f"{type(error).__name__}: {redacted(str(error))[:200]}"
+    # Headers may have come in the same packet as the broken chunk: then no answer was handed out.
+    begun = answered or "chunk" in str(getattr(error.__cause__, "message", ""))
+    return FetchError("incomplete" if begun else "connection", detail)
 
 
 class Resolver(AbstractResolver):
