@@ -38,8 +38,8 @@ SECONDS = 60.0
 LOOK_EVERY_S = 1.0
 LONGEST = 1 << 30
 """Bytes of a stored picture, at most."""
-IN_STORE = 2
-"""Pictures that a process has been sent: the one at work, and the next."""
+IN_STORE = 4
+"""Pictures that a process has been sent: the one at work, and what lasts until a thread of this process has its turn."""
 
 PRELOADED = ["__main__", "pipeline.decoders"]
 """Modules that the processes find imported when they are forked."""
@@ -265,16 +265,17 @@ class Lane:
                 f"a process that decodes pictures ended before it began (exit status {child.process.exitcode}): "
                 "is there memory for it? [fetch] decoder_memory is what it may take"
             )
-        # What was sent comes first at the new one, too: answers come in the order of the pictures.
-        with self._lock:
-            culprit = child.sent.popleft() if child.sent else None
+        self._lock.acquire()  # until all that was sent has been sent again: nothing new comes before it
+        culprit = child.sent.popleft() if child.sent else None
+        left, child.sent = list(child.sent), deque()
+        try:
             fresh = None if self._stopped else self._start()
-            left, child.sent = list(child.sent), deque()
-            if fresh is not None:
-                fresh.sent, fresh.since, self._child = deque(left), time.monotonic(), fresh
-                with contextlib.suppress(OSError):
-                    for job in left:
-                        fresh.link.send_bytes(job.raw)
+        except BaseException:
+            self._lock.release()
+            raise
+        if fresh is not None:
+            fresh.sent, fresh.since, self._child = deque(left), time.monotonic(), fresh
+        threading.Thread(target=self._send_again, args=(fresh, left), name="decode", daemon=True).start()
         if culprit is not None:
             self._room.release()
             self._tell(culprit, MediaError("decoder_died", f"exit status {child.process.exitcode}"))
@@ -282,6 +283,16 @@ class Lane:
             self._room.release()
             self._tell(job, MediaError("decoder_died", "the run was stopped"))
         return fresh is not None
+
+    def _send_again(self, fresh: Child | None, left: list[Job]) -> None:
+        """In a thread of its own, for the reader must read meanwhile: the process may wait for that."""
+        try:
+            with contextlib.suppress(OSError):
+                for job in left:
+                    if fresh is not None:
+                        fresh.link.send_bytes(job.raw)
+        finally:
+            self._lock.release()
 
     def _tell(self, job: Job, answer: Picture | MediaError) -> None:
         try:

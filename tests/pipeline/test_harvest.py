@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -16,7 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import decoders
 from pipeline.collect import Origin
@@ -158,6 +161,22 @@ def test_a_decoder_that_dies_takes_its_picture_and_not_the_run(mill: Mill, fault
             time.sleep(0.01)
         os.kill(child.process.pid, signal.SIGKILL)
     assert [getattr(one, "reason", "ok") for one in verdicts] == ["decoder_died", "ok", "ok", "ok", "ok"]
+
+
+def test_what_waits_behind_a_picture_that_kills_is_decoded_however_large(tmp_path: Path):
+    """The new process gets megabytes and answers with megabytes, both more than a pipe holds."""
+    verdicts: list[Picture | MediaError] = []
+    large = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 256, (700, 700, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(large, "PNG")
+    with Decoders(Limits(min_side=1, max_side=5000), 1, 2 << 30) as pool:
+        pool.submit(web.picture(1, side=5_000), verdicts.append)
+        for _ in range(8):
+            pool.submit(large.getvalue(), verdicts.append)
+        while not ((child := pool._lanes[0]._child) and child.begun and len(child.sent) > 1):
+            time.sleep(0.01)
+        os.kill(child.process.pid, signal.SIGKILL)
+    assert [getattr(one, "reason", "ok") for one in verdicts] == ["decoder_died", *["ok"] * 8]
 
 
 class Deadly:
