@@ -1,4 +1,4 @@
--- How do fetches end, and what is tried again? The last attempt of each URL counts; requests for consent are not URLs of the corpus.
+-- How do fetches end, and what is tried again? The last attempt of each URL counts. Requests for consent are no URLs of the corpus.
 WITH last AS (SELECT DISTINCT ON (url) * FROM attempts
               WHERE NOT regexp_matches(url, '/(robots\.txt|\.well-known/tdmrep\.json)$')
               ORDER BY url, attempt DESC, recorded_at DESC)

@@ -26,6 +26,7 @@ from pipeline.formats.survey import packed as packed_index
 from pipeline.formats.wat import read_links
 from pipeline.records import SourceError
 from pipeline.step import Shard, digest
+from pipeline.web import ledger
 from pipeline.web.client import Web
 from pipeline.web.consent import refused_by_headers
 from pipeline.web.errors import FetchError
@@ -186,7 +187,8 @@ class _Reading:
             record = self._archive.record(offset)
             if (decision := refused_by_headers(record.pairs, self._web.settings)) is not None:
                 return refused_row(decision)
-            return {"image": record.payload(self._source.max_bytes)}
+            http = ledger.as_json(ledger.kept_headers(record.headers))
+            return {"image": record.payload(self._source.max_bytes), "http": http}
         except FetchError as error:
             return {"error": error.reason, "detail": error.args[0]}
         except Broken as broken:

@@ -22,18 +22,12 @@ from pipeline.web.addresses import Gate
 from pipeline.web.body import Body
 from pipeline.web.consent import Consent
 from pipeline.web.errors import FetchError
-from pipeline.web.ledger import Attempt, Decision, Fetched, now, redacted
+from pipeline.web.ledger import Attempt, Decision, Fetched, kept_headers, now, redacted
 from pipeline.web.settings import FetchSettings
 
 DNS_SECONDS = 60
 KEEP_ALIVE_S = 10.0
 REDIRECTS = (301, 302, 303, 307, 308)
-KEPT_HEADERS = (
-    "content-type", "content-length", "content-language", "etag", "last-modified", "retry-after", "link",
-    "x-robots-tag", "tdm-reservation", "tdm-policy",
-)  # fmt: skip
-"""Headers of an answer that matter later: which version it was, in what language, and what the site forbids."""
-HEADER_CHARACTERS = 500
 IMAGES, PAGES, ANYTHING = "image/*, */*;q=0.5", "text/html, application/xhtml+xml, */*;q=0.5", "*/*"
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
 
@@ -169,7 +163,7 @@ class Fetcher:
             return joined(target, location)
         if status != 200:
             raise FetchError(f"http_{status}", "", status, retry_after(headers.get("retry-after")))
-        found.headers = {k: headers[k][:HEADER_CHARACTERS] for k in KEPT_HEADERS if k in headers}
+        found.headers = kept_headers(headers)
         found.final_url, found.fetched_at = redacted(str(target)), now()
         found.media_type, found.charset = content_type(headers.get("content-type", ""))
         if not wish.bare:

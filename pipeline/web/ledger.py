@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,23 @@ import pyarrow as pa
 from pipeline.step import digest
 from pipeline.web.urls import redacted as redacted
 from storage.tables import TABLES
+
+KEPT_HEADERS = (
+    "content-type", "content-length", "content-language", "etag", "last-modified", "retry-after", "link",
+    "x-robots-tag", "tdm-reservation", "tdm-policy",
+)  # fmt: skip
+"""Headers of an answer that matter later: which version it was, in what language, and what the site forbids."""
+HEADER_CHARACTERS = 500
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those that matter, of headers with names in lower case."""
+    return {name: headers[name][:HEADER_CHARACTERS] for name in KEPT_HEADERS if name in headers}
+
+
+def as_json(http: Mapping[str, Any]) -> str | None:
+    """The column `http` of a row; None for nothing."""
+    return json.dumps(http, ensure_ascii=False, sort_keys=True) if http else None
 
 
 def now() -> datetime:
@@ -106,7 +123,7 @@ def about(fetched: Fetched) -> dict[str, Any]:
     if last is not None and last.next_due is not None:  # by which a later run knows what to try again
         http |= {"next_due": last.next_due.isoformat(), "tries": last.attempt}
     if http:
-        told["http"] = json.dumps(http, ensure_ascii=False, sort_keys=True)
+        told["http"] = as_json(http)
     return told
 
 

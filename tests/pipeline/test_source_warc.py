@@ -68,6 +68,8 @@ def test_pages_with_the_pictures_beside_them(tmp_path: Path, packed: bool) -> No
         ("text", None),
         ("caption", b"A bear"),
     ]
+    shown = [json.loads(r["http"]) for r in found if r.get("image") == PICTURE]
+    assert [headers["content-type"] for headers in shown] == ["image/png"] * 2  # as they were archived
     assert errors(found) == {"not_archived": 2}
     assert {r["page_url"] for r in found} == {f"{SITE}/{n}" for n in (1, 2, 3)}
     offset = len(gzip.compress(PARTS[0], mtime=0)) if packed else len(PARTS[0])
