@@ -314,6 +314,8 @@ def serve(link: Connection, limits: Limits, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Path(os.devnull).open("wb") as nowhere:  # libtiff and others talk about every damaged file
+        os.dup2(nowhere.fileno(), 2)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     with contextlib.suppress(EOFError, OSError):
         link.send_bytes(READY)

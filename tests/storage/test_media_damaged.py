@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,40 @@ from PIL import Image
 from storage.media import Limits, MediaError, normalise
 
 
-def encoded(kind: str) -> bytes:
+def encoded(kind: str, **options: Any) -> bytes:
     small = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(small).resize((20, 17))
     out = io.BytesIO()
-    Image.fromarray(small).resize((20, 17)).save(out, kind)
+    picture.convert("P" if kind == "PCX" else "RGB").save(out, kind, **options)
     return out.getvalue()
 
 
-VALID = [encoded(kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO")]
+def two_frames(kind: str) -> bytes:
+    other = Image.new("RGB", (20, 17), (9, 90, 200))
+    return encoded(kind, save_all=True, append_images=[other])
+
+
+PSD = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 4, 5, 8, 3) + bytes(12) + b"\0\0" + bytes(range(60))
+"""A picture of 5 x 4 in three channels, not compressed: Pillow reads the format and does not write it."""
+QOI = b"qoif" + struct.pack(">IIBB", 4, 4, 3, 0) + b"\xfe\x09\x5a\xc8" + b"\xce" + bytes(7) + b"\1"
+"""One colour, run on over 4 x 4."""
+VALID = [
+    encoded(kind)
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF", "SGI")
+]
+VALID += [
+    encoded("PCX"),
+    encoded("JPEG", progressive=True),
+    encoded("TIFF", compression="tiff_lzw"),
+    PSD,
+    QOI,
+]
+VALID += [two_frames(kind) for kind in ("GIF", "WEBP", "PNG", "TIFF", "MPO")]
+
+
+@pytest.mark.parametrize("place", range(len(VALID)))
+def test_what_is_damaged_below_was_whole(place: int):
+    assert normalise(VALID[place], Limits(min_side=1)).width >= 4
 
 
 @settings(max_examples=300, deadline=None)
