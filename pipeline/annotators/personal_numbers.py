@@ -45,7 +45,7 @@ CARDS = (
 """Prefixes of the networks, and the lengths of their numbers."""
 
 _IBAN = re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}", re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w.,])\d(?:[ \-.]?\d){12,18}(?![\w]|[.,]\d)")
+_CARD = re.compile(r"(?<![\w.,])\d(?:[ \-]?\d){12,18}(?![\w]|[.,]\d)")
 _CARD_PREFIX = tuple((re.compile(prefix), lengths) for prefix, lengths in CARDS)
 _IPV4 = re.compile(r"(?<![\w.\-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w\-]|\.\d)")
 _IPV6 = re.compile(
