@@ -12,7 +12,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,7 +23,7 @@ import uvloop
 
 from pipeline.web.errors import PASSING, TRANSIENT, FetchError
 from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, Trip, authority, fail, parsed
-from pipeline.web.hosts import Hosts
+from pipeline.web.hosts import MOST_HELD, Hosts
 from pipeline.web.ledger import Attempt, Fetched, now
 from pipeline.web.settings import FetchSettings
 
@@ -32,6 +32,9 @@ LONGEST_WAIT = 10.0
 
 LONGEST_REST = 30 * 86_400.0
 """Each run that fails doubles the time until the next try, up to this, in seconds."""
+
+FREED = 4 << 20
+"""Bytes that are told in one portion."""
 
 Done = Callable[[Fetched], None]
 
@@ -42,9 +45,9 @@ class Ticket:
 
     url: str
     done: Done
-    accept: str
-    peek: bool
-    tries: int
+    accept: str = IMAGES
+    peek: bool = False
+    tries: int = 0
     """How often it failed in earlier runs."""
     attempts: list[Attempt] = field(default_factory=list)
     """Those of this run."""
@@ -77,6 +80,8 @@ class Web:
         self._ends_at = None if limit is None else time.monotonic() + limit
         self._waiting: dict[int, Ticket] = {}
         self._gate, self._closed = threading.Lock(), False
+        self._freed = 0
+        """Bytes held (or, negative, freed) that the fetcher has not been told of."""
         self.over = False
         """Whether the run's time is over: everything still asked for is answered at once."""
         self.failed: BaseException | None = None
@@ -140,12 +145,16 @@ class Web:
         self, url: str, done: Done, accept: str = IMAGES, tries: int = 0, *, peek: bool = False
     ) -> None:
         """Asks for a URL that failed `tries` times in earlier runs; `done` is called in the fetcher's thread."""
-        ticket = Ticket(url, done, accept, peek, tries)
+        self.submit_all([Ticket(url, done, accept, peek, tries)])
+
+    def submit_all(self, tickets: Sequence[Ticket]) -> None:
+        """Asks for many URLs at once."""
         with self._gate:
             if not self._closed:
-                self._loop.call_soon_threadsafe(self._submit, ticket)
+                self._loop.call_soon_threadsafe(self._submit, tickets)
                 return
-        self._give_up(ticket, "run_deadline", "the fetcher was closed")
+        for ticket in tickets:
+            self._give_up(ticket, "run_deadline", "the fetcher was closed")
 
     @property
     def stuck(self) -> int:
@@ -153,10 +162,17 @@ class Web:
         return self._hosts.stuck
 
     def hold(self, size: int) -> None:
-        """Counts bytes that wait to be decoded, or (negative) no longer do; fetching waits while there are too many."""
+        """Counts bytes that wait to be decoded, or (negative) no longer do; fetching waits while there are too many.
+
+        What was freed is told in portions, unless fetching waits for it: a call into the other thread wakes it.
+        """
         with self._gate:
-            if not self._closed:
-                self._loop.call_soon_threadsafe(self._hosts.hold, size)
+            self._freed += size
+            told = self._freed
+            if self._closed or (-FREED < told < FREED and self._hosts.held < MOST_HELD - FREED):
+                return
+            self._freed = 0
+            self._loop.call_soon_threadsafe(self._hosts.hold, told)
 
     @property
     def waiting_asides(self) -> int:
@@ -170,12 +186,13 @@ class Web:
 
     # --- in the fetcher's thread
 
-    def _submit(self, ticket: Ticket) -> None:
-        self._waiting[id(ticket)] = ticket
-        if self.over:
-            self._give_up(ticket, "run_deadline", "the run's time was over")
-        else:
-            self._queue(ticket)
+    def _submit(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            self._waiting[id(ticket)] = ticket
+            if self.over:
+                self._give_up(ticket, "run_deadline", "the run's time was over")
+            else:
+                self._queue(ticket)
 
     def _queue(self, ticket: Ticket) -> None:
         if not ticket.answered and not self._postponed(ticket):

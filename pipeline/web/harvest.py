@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from pipeline.collect import Origin, Rows
 from pipeline.decoders import Decoders
 from pipeline.step import RAW, Shard
 from pipeline.web import ledger
-from pipeline.web.client import Web
+from pipeline.web.client import Ticket, Web
 from pipeline.web.ledger import Fetched
 from pipeline.web.source import Known, WebSource
 from storage.media import Limits, MediaError, Picture
@@ -34,6 +35,7 @@ MOST_BYTES = 256 << 20
 READERS = 8
 """Shards read at a time: reading one may itself wait for the network."""
 LISTED_AHEAD = 4
+MOMENT_S = 0.01
 MOST_ASIDES = 5_000
 """Requests beside pictures (lists, manifests, pages, consents) that are held until a shard takes them along."""
 ORDER = {"images": "image_id", "samples": "sample_id", "decisions": "sample_id"}
@@ -101,16 +103,24 @@ class Harvest:
                     break
                 if self._wants_more() and self._take(readers, key_of):
                     continue
-                try:
-                    event = self._events.get(timeout=0.25)
-                except queue.Empty:
-                    continue
-                event()
+                self._work_off()
         finally:
             self._stopped = True
             readers.shutdown(wait=False, cancel_futures=True)
         if self._error is not None:
             raise self._error
+
+    def _work_off(self) -> None:
+        """Waits for something to do, and a moment more for what comes with it: waking up for each picture would take
+        the interpreter from the threads that fetch and decode."""
+        try:
+            event = self._events.get(timeout=0.25)
+        except queue.Empty:
+            return
+        event()
+        time.sleep(MOMENT_S)
+        for _ in range(self._events.qsize()):
+            self._events.get()()
 
     # --- listing and reading
 
@@ -194,8 +204,8 @@ class Harvest:
                 tries[url] = max(tries.get(url, 0), self.known.tries.get(row["origin"], 0))
             shard.waiting.setdefault(url, []).append(row)
         self._urls += len(shard.waiting)
-        for url, tried in tries.items():
-            self.web.submit(url, self._on_fetched(shard), tries=tried)
+        fetched = self._on_fetched(shard)
+        self.web.submit_all([Ticket(url, fetched, tries=tried) for url, tried in tries.items()])
         self._close_if_whole(shard)
 
     # --- pictures
