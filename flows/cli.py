@@ -64,7 +64,10 @@ def checked(config: Path, *, store: bool = False) -> None:
 @command
 def demo(
     full: Annotated[
-        bool, typer.Option("--full", help="Twice the pictures and training: three quarters of an hour.")
+        bool,
+        typer.Option(
+            "--full", help="50,000 pictures and four times the training: three quarters of an hour."
+        ),
     ] = False,
     path: Annotated[
         Path | None, typer.Option(help="Folder to work in; demo, or demo-full with --full.")
