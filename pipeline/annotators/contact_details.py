@@ -9,55 +9,49 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.legible import legible
 from pipeline.step import Annotator
+from pipeline.telephones import telephones
 
-SUSPECT = r"(?i)[@＠]|\bat\b.*\bdot\b|[(\[{]\s*at\s*[)\]}]|[\p{Nd}](?:[^\p{L}\p{Nd}]{0,3}\p{Nd}){5}"
-"""Only texts with an at sign or six digits in near succession are looked at closely."""
+SUSPECT = (
+    r"(?i)[@＠]|\bat\b.*\bdot\b|_at_|[(\[{<]\s*(?:at|ät|aet|a|arroba|chiocciola)\s*[)\]}>]|&#x?0*[46]|&commat"
+    r"|[\p{Nd}](?:[^\p{L}\p{Nd}]{0,3}\p{Nd}){5}"
+)
+"""Only texts with an at sign, however disguised, or six digits in near succession are looked at closely."""
+
+_FILES = r"(?:png|jpe?g|gif|webp|svg|bmp|tiff?|ico|avif|heic|pdf|html?|css|js|ts|jsx|py|json|xml|zip|gz|mp[34]|webm|txt|md)"
+"""Endings of files: icon@2x.png is no address."""
+_TLD = rf"(?!{_FILES}(?!\w))(?:[^\W\d_]{{2,24}}|xn--[a-z0-9-]{{2,59}})(?![\w-])"
+_LABEL = r"\w(?:[\w-]{0,61}\w)?"
+_SPELT = (
+    r"(?:[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|museum|travel|jobs|mobi|cat|asia|app|dev|blog|shop|store"
+    r"|online|site|xyz|tech|club|photography|photos?|pictures|gallery|art|cloud|studio|design|email|world|life|live|news"
+    r"|media|agency|example)(?![\w-])"
+)
+"""Top-level domains that may follow the word dot."""
+_OPEN, _CLOSE = r"\s*[(\[{<]\s*", r"\s*[)\]}>]\s*"
+_AT = rf"{_OPEN}(?:at|ät|aet|a|@|arroba|chiocciola|małpa|snabel-?a|apenstaartje){_CLOSE}"
+_DOT = rf"{_OPEN}(?:dot|punkt|punto|point|ponto|kropka|\.){_CLOSE}"
 
 _EMAIL = re.compile(
-    # name@mail.example.com, with full-width signs too
-    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?[@＠]\s?"
-    r"(?:\w(?:[\w-]{0,61}\w)?\s?[.。．]\s?){1,8}[^\W\d_]{2,24}(?!\w)"
-    # name (at) example (dot) com
-    r"|(?<![\w.+-])[\w.+-]{1,64}\s*[(\[{]\s*at\s*[)\]}]\s*[\w-]+(?:\s*(?:[(\[{]\s*dot\s*[)\]}]|\.)\s*[\w-]+)+"
+    # name@mail.example.com, "odd name"@example.com, name @ example.com
+    r"(?:(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}|\"[^\"\n@]{1,62}\")(?:@| @ )"
+    rf"(?:{_LABEL}(?:\.| \. )){{1,8}}{_TLD}"
+    # name (at) example (dot) com, name [at] example.com
+    rf"|(?<![\w.+-])[\w.+-]{{1,64}}{_AT}{_LABEL}(?:(?:{_DOT}|\.){_LABEL})*(?:{_DOT}|\.){_TLD}"
+    # name_at_example_dot_com
+    r"|(?<![\w.+-])[\w.+-]{1,64}?_at_[a-z0-9-]+(?:_dot_[a-z0-9-]+)+"
     # name at example dot com
-    r"|(?<![\w.+-])[\w.+-]{2,64}\s+at\s+[\w-]{2,}\s+dot\s+"
-    r"(?:com|org|net|edu|gov|info|io|de|fr|uk|cn|es|it|eu|ch|nl|pl)\b",
+    r"|(?<![\w.+-])[\w.+-]{2,64} +at +(?!(?:the|an?|this|that|his|her|its|our|your|my|each|every|one|polka)\b)"
+    rf"[\w-]{{2,}}(?: +dot +[\w-]{{2,}})* +dot +{_SPELT}",
     re.IGNORECASE,
-)
-_CUE = (
-    r"(?<!\w)(?:(?:tele|t[ée]l[ée])(?:ph|f)[oó]\w{1,6}|tel|t[ée]l|phones?|ph(?=[.:])|call(?: us)?"
-    r"|mobile|mobil|cell|fax|whatsapp|sms|hotline|appelez|handy|anruf\w*|rufen sie"
-    r"|ll[áa]m\w{1,5}|телефон\w{0,3}|тел)(?!\w)"
-    r"|电话|電話|手机|手機|热线|致电|拨打"
-)
-_DIGITS = r"\+?\(?\d(?:[\s().\-/–]{0,3}\d){5,14}"
-_CUED = re.compile(rf"(?:{_CUE})[^\d+\n]{{0,24}}?({_DIGITS})", re.IGNORECASE)
-_INTERNATIONAL = re.compile(r"(?<![\w.+])(?:\+|00)[\s(]{0,2}[1-9](?:[\s().\-/–]{0,3}\d){6,13}(?!\d)")
-_NATIONAL = re.compile(
-    r"(?<![\w.,+/-])(?:"
-    r"\(\d{2,5}\)[\s-]?\d{3,4}[\s.-]?\d{3,5}"  # (030) 1234 5678
-    r"|(?:1[-. ])?[2-9]\d{2}([-. ])\d{3}\1\d{4}"  # 415-555-0132
-    r"|0\d(?:([ .-])\d{2}\2\d{2}\2\d{2}\2\d{2})"  # 01 23 45 67 89
-    r"|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}"  # 030/1234567, 0171 2345678
-    r"|1[3-9]\d{9}|1[3-9]\d[ -]\d{4}[ -]\d{4}"  # 138 1234 5678
-    r"|0\d{9,10}"
-    r"|555[-. ]\d{4}"
-    r")(?![\w-]|[.,/]\d)"
-)
-_NOT_A_NUMBER = re.compile(
-    r"^(?:1[4-9]|20)\d\d\s?[-–/.]\s?(?:(?:1[4-9]|20)\d\d|\d{1,2}\s?[-–/.]\s?\d{1,2})$"  # years, dates
-    r"|^\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}){1,2}$"
-    r"|^97[89][- ]"  # ISBN
-    r"|^(\d)\1+$"
-    r"|^[+(]*\d+\.\d{5,}"  # decimals
 )
 
 
 class ContactDetails(Annotator):
     """Counts the e-mail addresses and telephone numbers of a row's text and prompt."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("prompt", "text")
     columns: ClassVar[pa.Schema] = pa.schema(
         [
@@ -81,18 +75,9 @@ class ContactDetails(Annotator):
 
 def count_emails(text: str) -> int:
     """E-mail addresses in a text."""
-    return sum(1 for _ in _EMAIL.finditer(text))
+    return sum(1 for _ in _EMAIL.finditer(legible(text)))
 
 
 def count_telephones(text: str) -> int:
-    """Telephone numbers in a text; dates, years, ISBNs and other long numbers do not count."""
-    rest = _EMAIL.sub(" ", text)
-    found: set[tuple[int, int]] = set()
-    for pattern, group in ((_INTERNATIONAL, 0), (_CUED, 1), (_NATIONAL, 0)):
-        for match in pattern.finditer(rest):
-            start, stop = match.span(group)
-            if _NOT_A_NUMBER.match(match.group(group)):
-                continue
-            if not any(start < b and a < stop for a, b in found):
-                found.add((start, stop))
-    return len(found)
+    """Telephone numbers in a text, e-mail addresses apart."""
+    return sum(1 for _ in telephones(_EMAIL.sub(" ", legible(text))))

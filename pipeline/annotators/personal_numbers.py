@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.legible import legible
 from pipeline.step import Annotator
 
 SUSPECT = r"(?i)[\p{Nd}](?:[^\p{L}\p{Nd}]{0,3}\p{Nd}){11}|[A-Z]{2}\p{Nd}{2}|\p{Nd}[.．]\p{Nd}{1,3}[.．]|:[0-9a-f]{0,4}:"
@@ -38,6 +38,7 @@ CARDS = (
     (r"5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)", {16}),
     (r"3[47]", {15}),
     (r"6011|64[4-9]|65|62", {16, 17, 18, 19}),
+    (r"220[0-4]", {16, 17, 18, 19}),
     (r"35(?:2[89]|[3-8])", {16, 17, 18, 19}),
     (r"30[0-5]|3[689]", {14, 16}),
     (r"50(?:18|20|38)|5893|6304|6759|676[1-3]", {13, 14, 15, 16, 17, 18, 19}),
@@ -45,14 +46,17 @@ CARDS = (
 """Prefixes of the networks, and the lengths of their numbers."""
 
 _IBAN = re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}", re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w.,])\d(?:[ \-]?\d){12,18}(?![\w]|[.,]\d)")
+_CARD = re.compile(r"(?<![\w.,])(?<!\d[ -])\d(?:[ -]?\d){12,18}(?!\w|[ -]\d|[.,]\d)")
 _CARD_PREFIX = tuple((re.compile(prefix), lengths) for prefix, lengths in CARDS)
 _IPV4 = re.compile(r"(?<![\w.\-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w\-]|\.\d)")
 _IPV6 = re.compile(
     r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|\d{1,3}(?:\.\d{1,3}){3})?(?![\w:])", re.IGNORECASE
 )
+_TIMES = re.compile(r"\d{0,2}(?::\d{0,2})+")
 _VERSION = re.compile(
-    r"(?:\bv|\bver|\bversions?|\brelease|\brev|\bbuild|\bfirmware|\bsections?|\bchapter|§)\.?\s*$",
+    r"(?:\bv|\bver|\bversi[oó]n\w{0,2}|\bversions?|\bwersj\w|\bversão|\brelease|\brev|\bbuild|\bfirmware|\bsections?|\bchapter"
+    r"|\bAbschnitt|\bKapitel|\bchapitre|\bsecci[oó]n|\bcap[ií]tulo|\bsezione|\bcapitolo|\bparagraaf|\bhoofdstuk|\brozdział"
+    r"|\bверси\w|\bраздел|版本|第|章|节|§)[.:]? *$",
     re.IGNORECASE,
 )
 """What stands before four numbers with dots that are no address."""
@@ -61,7 +65,7 @@ _VERSION = re.compile(
 class PersonalNumbers(Annotator):
     """Counts the IBANs, payment cards and IP addresses of a row's text and prompt."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("prompt", "text")
     columns: ClassVar[pa.Schema] = pa.schema(
         [
@@ -70,7 +74,9 @@ class PersonalNumbers(Annotator):
                 "cards", pa.int32(), metadata={"doc": "Payment card numbers with the right check digit."}
             ),
             pa.field(
-                "ip_addresses", pa.int32(), metadata={"doc": "IP addresses, loopback and unspecified apart."}
+                "ip_addresses",
+                pa.int32(),
+                metadata={"doc": "IP addresses; loopback, unspecified ones and masks apart."},
             ),
         ]
     )
@@ -90,7 +96,7 @@ class PersonalNumbers(Annotator):
 
 def count_all(text: str) -> dict[str, int]:
     """How many there are of each kind; digits of an IBAN are not read as a card's."""
-    text = unicodedata.normalize("NFKC", text)
+    text = legible(text)
     accounts = list(ibans(text))
     for start, stop in reversed(accounts):
         text = text[:start] + "\n" + text[stop:]
@@ -119,7 +125,8 @@ def cards(text: str) -> Iterator[str]:
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
         known = any(prefix.match(digits) and len(digits) in lengths for prefix, lengths in _CARD_PREFIX)
-        if known and len(set(digits)) > 1 and _luhn(digits):
+        barcode = match[0].isdigit() and len(digits) == 13 and _gtin(digits)
+        if known and not barcode and len(set(digits)) > 1 and _luhn(digits):
             yield digits
 
 
@@ -138,7 +145,12 @@ def _address(text: str) -> bool:
         found = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return not (found.is_loopback or found.is_unspecified)
+    if isinstance(found, ipaddress.IPv4Address) and found.packed[0] in (
+        0,
+        255,
+    ):  # "this network" (RFC 1122), a mask
+        return False
+    return not (found.is_loopback or found.is_unspecified or _TIMES.fullmatch(text))
 
 
 def _mod_97(iban: str) -> int:
@@ -148,3 +160,8 @@ def _mod_97(iban: str) -> int:
 def _luhn(digits: str) -> bool:
     doubled = [int(one) * (2 if place % 2 else 1) for place, one in enumerate(reversed(digits))]
     return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def _gtin(digits: str) -> bool:
+    """Whether thirteen digits are a barcode's, by its check digit (GS1)."""
+    return sum(int(one) * (3 if place % 2 else 1) for place, one in enumerate(digits)) % 10 == 0

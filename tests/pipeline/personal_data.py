@@ -48,9 +48,11 @@ def framed(draw: Random, value: str, frames: tuple[str, ...]) -> str:
 
 ANYWHERE = (
     "{}", "{}.", "({})", "see {} for more", "A photo of the old harbour, {}, taken in spring.", "Anna Weber: {}",
-    "Das Bild zeigt {} auf einem Schild.", "On y lit « {} » en grandes lettres.", "Un cartel con {}, en Sevilla.",
+    "Das Bild zeigt {} auf einem Schild.",
+    "On y lit « {} » en grandes lettres.", "Un cartel con {}, en Sevilla.",
     "Sul muro c'è scritto {}", "Na placa está escrito: {}; ao lado, uma igreja.", "Op het bord staat {}!",
-    "Na tablicy napisano {}, obok stoi rower.", "På skylten står {} med vita bokstäver", "照片上写着{}。", "看板に「{}」と書いてある。",
+    "Na tablicy napisano {}, obok stoi rower.", "På skylten står {} med vita bokstäver", "照片上写着{}。",
+    "看板に「{}」と書いてある。",
     "На вывеске написано {}.", "a sign, {}, a tree", "line one\n{}\nline three", 'They wrote "{}" on the wall',
     "{} / blue van",
 )  # fmt: skip
@@ -68,9 +70,9 @@ CUES = {
 
 
 def digits(draw: Random, pattern: str) -> str:
-    """`9` stands for any digit, `N` for 2 to 9."""
+    """`x` stands for any digit, `N` for 2 to 9."""
     return "".join(
-        draw.choice("0123456789") if c == "9" else draw.choice("23456789") if c == "N" else c for c in pattern
+        draw.choice("0123456789") if c == "x" else draw.choice("23456789") if c == "N" else c for c in pattern
     )
 
 
@@ -144,31 +146,31 @@ def disguised(local: str, domain: str, at: str, dot: str) -> str:
 # --- telephone --------------------------------------------------------------------------------------------
 
 PHONES = {
-    "US": ("+1 NN9-NN9-9999", "+1-NN9-NN9-9999", "+1NN9NN99999", "+1 (NN9) NN9-9999", "(NN9) NN9-9999", "NN9-NN9-9999",
-        "NN9.NN9.9999", "1-800-NN9-9999"),
-    "GB": ("+44 20 7N99 9999", "+44 7700 900999", "+44 (0)20 7N99 9999", "020 7N99 9999", "07700 900999", "(0161) 496 0999",
-        "01632 960999"),
-    "DE": ("+49 30 N999999", "+49 (0)30 N999999", "0049 30 N9999999", "030 N9999999", "030/N999999", "0171 N999999",
-        "0171-N999999", "(030) N99 999 99", "+49 171 N999999", "089 / 99 99 99-9"),
-    "FR": ("+33 1 N9 99 99 99", "01 N9 99 99 99", "06.12.N9.99.99", "06-12-N9-99-99", "+33 (0)6 12 N9 99 99",
-        "+33612N99999"),
-    "ES": ("+34 6N9 99 99 99", "+34 9N9 999 999", "tel|6N9 99 99 99", "tel|9N9 999 999", "tel|6N9999999"),
-    "IT": ("+39 06 N999999", "+39 333 N99 9999", "06 N9999999", "02-N999999", "tel|333 N99 9999", "tel|333 N999999"),
-    "PL": ("+48 600 N99 999", "+48 22 N99 99 99", "tel|600 N99 999", "tel|600-N99-999", "tel|22 N99 99 99"),
-    "NL": ("+31 6 1N999999", "+31 20 N99 9999", "020-N999999", "06-1N999999", "06 1N 99 99 99"),
-    "CH": ("+41 44 N99 99 99", "044 N99 99 99", "079 N99 99 99", "0041 44 N99 99 99"),
-    "AT": ("+43 1 N999999", "+43 664 N999999", "0664 N999999", "0664/N99 99 99", "01/N99 99 99"),
-    "SE": ("+46 8 N99 999 99", "08-N99 999 99", "070-N99 99 99", "+46 70 N99 99 99"),
-    "BR": ("+55 11 9N999-9999", "(11) 9N999-9999", "(21) N999-9999", "tel|11 9N999-9999"),
-    "MX": ("+52 55 N999 9999", "tel|55 N999 9999", "(55) N999-9999"),
-    "IN": ("+91 98N99 99999", "+91-98N9999999", "098N99 99999", "tel|98N99 99999", "tel|98N9999999", "022-N999 9999"),
-    "CN": ("+86 138 N999 9999", "+86 10 N999 9999", "010-N9999999", "021-N999 9999", "tel|138 N999 9999", "tel|138N9999999",
-        "tel|138-N999-9999"),
-    "JP": ("+81 3-N999-9999", "+81 90-N999-9999", "03-N999-9999", "090-N999-9999", "(03) N999-9999"),
-    "KR": ("+82 10-N999-9999", "010-N999-9999", "02-N999-9999"),
-    "AU": ("+61 2 9N99 9999", "(02) 9N99 9999", "0412 N99 999", "04 1N99 9999", "+61 412 N99 999"),
-    "RU": ("+7 495 N99-99-99", "+7 (495) N99-99-99", "8 (495) N99-99-99", "tel|8 800 N99-99-99", "+7916N999999"),
-    "ZA": ("+27 21 N99 9999", "021 N99 9999", "082 N99 9999"),
+    "US": ("+1 NNx-NNx-xxxx", "+1-NNx-NNx-xxxx", "+1NNxNNxxxxx", "+1 (NNx) NNx-xxxx", "(NNx) NNx-xxxx", "NNx-NNx-xxxx",
+        "NNx.NNx.xxxx", "1-800-NNx-xxxx"),
+    "GB": ("+44 20 7Nxx xxxx", "+44 7700 900xxx", "+44 (0)20 7Nxx xxxx", "020 7Nxx xxxx", "07700 900xxx", "(0161) 496 0xxx",
+        "01632 960xxx"),
+    "DE": ("+49 30 Nxxxxxx", "+49 (0)30 Nxxxxxx", "0049 30 Nxxxxxxx", "030 Nxxxxxxx", "030/Nxxxxxx", "0171 Nxxxxxx",
+        "0171-Nxxxxxx", "(030) Nxx xxx xx", "+49 171 Nxxxxxx", "089 / xx xx xx-x"),
+    "FR": ("+33 1 Nx xx xx xx", "01 Nx xx xx xx", "06.12.Nx.xx.xx", "06-12-Nx-xx-xx", "+33 (0)6 12 Nx xx xx",
+        "+33612Nxxxxx"),
+    "ES": ("+34 6Nx xx xx xx", "+34 9Nx xxx xxx", "tel|6Nx xx xx xx", "tel|9Nx xxx xxx", "tel|6Nxxxxxxx"),
+    "IT": ("+39 06 Nxxxxxx", "+39 333 Nxx xxxx", "06 Nxxxxxxx", "02-Nxxxxxx", "tel|333 Nxx xxxx", "tel|333 Nxxxxxx"),
+    "PL": ("+48 600 Nxx xxx", "+48 22 Nxx xx xx", "tel|600 Nxx xxx", "tel|600-Nxx-xxx", "tel|22 Nxx xx xx"),
+    "NL": ("+31 6 1Nxxxxxx", "+31 20 Nxx xxxx", "020-Nxxxxxx", "06-1Nxxxxxx", "06 1N xx xx xx"),
+    "CH": ("+41 44 Nxx xx xx", "044 Nxx xx xx", "079 Nxx xx xx", "0041 44 Nxx xx xx"),
+    "AT": ("+43 1 Nxxxxxx", "+43 664 Nxxxxxx", "0664 Nxxxxxx", "0664/Nxx xx xx", "01/Nxx xx xx"),
+    "SE": ("+46 8 Nxx xxx xx", "08-Nxx xxx xx", "070-Nxx xx xx", "+46 70 Nxx xx xx"),
+    "BR": ("+55 11 9Nxxx-xxxx", "(11) 9Nxxx-xxxx", "(21) Nxxx-xxxx", "tel|11 9Nxxx-xxxx"),
+    "MX": ("+52 55 Nxxx xxxx", "tel|55 Nxxx xxxx", "(55) Nxxx-xxxx"),
+    "IN": ("+91 98Nxx xxxxx", "+91-98Nxxxxxxx", "098Nxx xxxxx", "tel|98Nxx xxxxx", "tel|98Nxxxxxxx", "022-Nxxx xxxx"),
+    "CN": ("+86 138 Nxxx xxxx", "+86 10 Nxxx xxxx", "010-Nxxxxxxx", "021-Nxxx xxxx", "tel|138 Nxxx xxxx", "tel|138Nxxxxxxx",
+        "tel|138-Nxxx-xxxx"),
+    "JP": ("+81 3-Nxxx-xxxx", "+81 90-Nxxx-xxxx", "03-Nxxx-xxxx", "090-Nxxx-xxxx", "(03) Nxxx-xxxx"),
+    "KR": ("+82 10-Nxxx-xxxx", "010-Nxxx-xxxx", "02-Nxxx-xxxx"),
+    "AU": ("+61 2 9Nxx xxxx", "(02) 9Nxx xxxx", "0412 Nxx xxx", "04 1Nxx xxxx", "+61 412 Nxx xxx"),
+    "RU": ("+7 495 Nxx-xx-xx", "+7 (495) Nxx-xx-xx", "8 (495) Nxx-xx-xx", "tel|8 800 Nxx-xx-xx", "+7916Nxxxxxx"),
+    "ZA": ("+27 21 Nxx xxxx", "021 Nxx xxxx", "082 Nxx xxxx"),
 }  # fmt: skip
 """National and international ways of writing, by country. After `tel|` the grouping alone does not tell."""
 
@@ -256,7 +258,7 @@ def card(draw: Random) -> tuple[str, str, None]:
     scheme = draw.choice(sorted(SCHEMES))
     prefixes, lengths = SCHEMES[scheme]
     body = draw.choice(prefixes)
-    body += digits(draw, "9" * (draw.choice(lengths) - len(body) - 1))
+    body += digits(draw, "x" * (draw.choice(lengths) - len(body) - 1))
     gap = draw.choice(["", " ", " ", "-", "\u00a0"])
     return f"{scheme} {gap!r}", grouped(body + luhn(body), gap), None
 
