@@ -28,8 +28,10 @@ _COUNTRY = (
     r"|9[0-58]|9[679]\d)"
 )
 """Country codes that ITU-T E.164 assigns."""
+_EXTENSION = r"(?: ?(?:x|ext\.?|доб\.?) ?\d{1,5})?"
 _INTERNATIONAL = re.compile(
-    rf"(?<![\w.+])(?<!\d[ -])(?:\+ ?|00[ -]?)(?:\({_COUNTRY}\)|{_COUNTRY})(?:[ ().\-/]{{0,3}}\d){{6,13}}(?![\w]|[.,]\d)"
+    rf"(?<![\w.+])(?<!\d[ -])(?:\+ ?|00[ -]?)(?:\({_COUNTRY}\)|{_COUNTRY})"
+    rf"(?:[ ().\-/]{{0,3}}\d){{6,13}}{_EXTENSION}(?!\w|[.,]\d)"
 )
 _APART = r"(?<![\w.,+/:#-])(?<!\d[ -])(?<!\d[/.] )"
 _END = r"(?![\w/:]|[ -]\d|[.,]\d|[ -]{2,3}\d)"
@@ -37,12 +39,15 @@ _NATIONAL = re.compile(
     rf"{_APART}(?:"
     r"(?P<zero>0[1-9]\d{0,4}(?: ?[ /-] ?\d{2,8}){1,4}(?:-\d)?)"  # 030/1234567, 0171 234 56 78, 03-1234-5678
     r"|(?P<area>8?[ -]?\((?!(?:1[5-9]|20)\d\d\))0?\d{2,4}\)[ /-]{0,3}\d{2,5}(?:[ .-]?\d{2,5}){1,3})"  # (030) 123 456 78
-    r"|(?:1[-. ])?\(?[2-9]\d{2}\)?([-. ])[2-9]\d{2}\3\d{4}"  # 415-555-0132
+    r"|(?:1[-. ])?[2-9]\d{2}([-. ])\d{3}\3\d{4}"  # 415-555-0132
     r"|0[1-9]([.-])\d{2}\4\d{2}\4\d{2}\4\d{2}"  # 01.23.45.67.89
+    r"|0[1-9]\d{1,2}\.\d{3}\.\d{3,4}|0[1-9]\.\d{4}\.\d{4}"  # 0412.345.678
+    r"|8[ -]?\(?[3489]\d{2}\)?[ -]\d{3}[ -]\d{2}[ -]?\d{2}"  # 8 495 123-45-67
+    r"|[1-9]\d 9\d{4}-\d{4}"  # 11 91234-5678
     r"|1[3-9]\d{9}|1[3-9]\d([ -])\d{4}\5\d{4}"  # 138 1234 5678
     r"|0[1-9]\d{8,9}"
     r"|555[-. ]\d{4}"
-    rf"){_END}"
+    rf"){_EXTENSION}{_END}"
 )
 _DATES = re.compile(
     r"^(?:1[4-9]|20)\d\d ?[-/. ] ?(?:(?:1[4-9]|20)\d\d|\d{1,2} ?[-/.] ?\d{1,2}|\d{1,3} ?[-/. ] ?\d{1,4})$"
@@ -50,7 +55,7 @@ _DATES = re.compile(
     r"|^(?:1[4-9]|20)\d\d-\d\d-\d\d"
 )
 _NEVER = re.compile(
-    r"^97[89][- ]?\d[- ]?\d"  # ISBN
+    r"^97[89](?:[- ]?\d){10}$"  # ISBN
     r"|^(\d)\1+$"
     r"|^[+(]*\d+\.\d{5,}"  # decimals
 )
@@ -85,12 +90,12 @@ def telephones(text: str) -> Iterator[tuple[int, int]]:
 
 def _reachable(match: re.Match[str]) -> bool:
     """Whether the digits after + or 00 are as many as that country's numbers have."""
-    digits = re.sub(r"\D", "", match[0].removeprefix("00"))
+    digits = re.sub(r"\D", "", re.sub(r"[a-zа-я].*", "", match[0].removeprefix("00"), flags=re.IGNORECASE))
     if match[0].isdigit() and len(match[0]) > 14:  # without a break: some other number
         return False
     if digits[0] in "17":  # North America and Russia: ten digits, always
         return len(digits.replace("10", "1", 1) if match[0].startswith("+1 (0)") else digits) == 11
-    return 8 <= len(digits) <= 14
+    return 8 <= len(digits) <= (15 if "(0)" in match[0] else 14)
 
 
 def _cued(match: re.Match[str]) -> bool:
@@ -103,7 +108,7 @@ def _national(match: re.Match[str]) -> bool:
         return False
     if match["zero"] is None and match["area"] is None:
         return True
-    groups = re.findall(r"\d+", match[0])
+    groups = re.findall(r"\d+", re.sub(r" ?[a-zа-я].*", "", match[0], flags=re.IGNORECASE))
     digits = sum(map(len, groups))
     if not DIGITS["least"] <= digits <= (DIGITS["most"] if len(groups) == 2 else DIGITS["most"] - 1):
         return False

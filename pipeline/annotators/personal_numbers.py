@@ -36,17 +36,17 @@ IBAN_LENGTH = {
 CARDS = (
     (r"4", {13, 16, 19}),
     (r"5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)", {16}),
-    (r"3[47]", {15}),
+    (r"3[47]|2131|1800", {15}),
     (r"6011|64[4-9]|65|62", {16, 17, 18, 19}),
     (r"220[0-4]", {16, 17, 18, 19}),
     (r"35(?:2[89]|[3-8])", {16, 17, 18, 19}),
     (r"30[0-5]|3[689]", {14, 16}),
-    (r"50(?:18|20|38)|5893|6304|6759|676[1-3]", {13, 14, 15, 16, 17, 18, 19}),
+    (r"50(?:18|20|38)|5893|6304|6759|676[1-3]", {12, 13, 14, 15, 16, 17, 18, 19}),
 )
 """Prefixes of the networks, and the lengths of their numbers."""
 
 _IBAN = re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}", re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w.,])(?<!\d[ -])\d(?:[ -]?\d){12,18}(?!\w|[ -]\d|[.,]\d)")
+_CARD = re.compile(r"(?<![\w.,])(?<!\d[ -])\d(?:[ -]?\d){11,18}(?!\w|[ -]\d|[.,]\d)")
 _CARD_PREFIX = tuple((re.compile(prefix), lengths) for prefix, lengths in CARDS)
 _IPV4 = re.compile(r"(?<![\w.\-])(\d{1,3}(?:\.\d{1,3}){3})(?![\w\-]|\.\d)")
 _IPV6 = re.compile(
@@ -54,7 +54,7 @@ _IPV6 = re.compile(
 )
 _TIMES = re.compile(r"\d{0,2}(?::\d{0,2})+")
 _VERSION = re.compile(
-    r"(?:\bv|\bver|\bversi[oó]n\w{0,2}|\bversions?|\bwersj\w|\bversão|\brelease|\brev|\bbuild|\bfirmware|\bsections?|\bchapter"
+    r"(?:\bv|\brv|\bver|\bversi[oó]n\w{0,2}|\bversions?|\bwersj\w|\bversão|\brelease|\brev|\bbuild|\bfirmware|\bsections?|\bchapter"
     r"|\bAbschnitt|\bKapitel|\bchapitre|\bsecci[oó]n|\bcap[ií]tulo|\bsezione|\bcapitolo|\bparagraaf|\bhoofdstuk|\brozdział"
     r"|\bверси\w|\bраздел|版本|第|章|节|§)[.:]? *$",
     re.IGNORECASE,
