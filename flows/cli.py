@@ -160,6 +160,25 @@ def evaluate(
 
 
 @command
+def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Asks whether each step pays: the same small model on the corpus as it came, as prepared, and without each step.
+
+    Works on a copy beside the store; after a kill, the same command goes on. [ablate] says how long and how often.
+
+    Example: millrace ablate -c examples/it_pays.toml
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import ablate as flow
+
+        done = flow.start(str(config))
+    if as_json:
+        show(done["rows"], True)
+        return
+    print_rows(done["table"])
+
+
+@command
 def generate(
     prompt: Annotated[str, typer.Argument(help="A caption to draw, or a question about --image.")] = "",
     image: Annotated[Path | None, typer.Option(help="A picture to describe or to ask about.")] = None,

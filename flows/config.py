@@ -90,6 +90,17 @@ class EvaluateConfig(Settings):
     guidance: float = Field(2.0, ge=1.0, description="Classifier-free guidance when drawing.")
 
 
+class AblateConfig(Settings):
+    """The experiment that asks whether each step pays."""
+
+    steps: int = Field(600, ge=1, description="Optimizer steps of each run: equal training tokens for all.")
+    seeds: int = Field(3, ge=1, le=20, description="Runs of each variant.")
+    always: tuple[str, ...] = Field(
+        ("gathers.decontaminate",),
+        description="Steps that are no matter of quality: every variant has them, or its scores mean nothing.",
+    )
+
+
 class RunConfig(Settings):
     """How the work is spread over this machine."""
 
@@ -118,6 +129,7 @@ class Config(Settings):
     tokens: TokensConfig = TokensConfig()
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
+    ablate: AblateConfig = AblateConfig()
 
     def open_store(self, *, create: bool = False) -> Store:
         """The store that this names, its DuckDB within `run.memory_limit`."""

@@ -150,12 +150,16 @@ def pictures(db: duckdb.DuckDBPyConnection, ids: list[str], size: int) -> dict[s
     }
 
 
-def run(config: Config, checkpoint: str) -> dict[str, Any]:
-    """Scores a checkpoint; rows go to `evaluations` and `answers`, drawn pictures to the reports folder."""
-    store = config.open_store()
-    loaded = load(store, checkpoint)
+def answered(
+    store: Store, config: Config, loaded: Loaded, parse: Any = None
+) -> tuple[Snapshot, list[dict[str, Any]], list[Answer]]:
+    """The checkpoint's snapshot, its held-out rows, and what the checkpoint answers.
+
+    Raises:
+        ConfigError: there are no such rows.
+    """
     snapshot = Snapshot.open(store, loaded.snapshot)
-    rows, parse = held_out(snapshot, config), parser(config)
+    rows = held_out(snapshot, config)
     if not rows:
         raise ConfigError(
             f"snapshot {snapshot.name} holds no {config.evaluate.split} rows with a picture and a text: "
@@ -170,6 +174,14 @@ def run(config: Config, checkpoint: str) -> dict[str, Any]:
             items_of(rows, place, parse),
             progress=lambda done, total: shown.update(done),
         )
+    return snapshot, rows, answers
+
+
+def run(config: Config, checkpoint: str) -> dict[str, Any]:
+    """Scores a checkpoint; rows go to `evaluations` and `answers`, drawn pictures to the reports folder."""
+    store = config.open_store()
+    loaded, parse = load(store, checkpoint), parser(config)
+    snapshot, rows, answers = answered(store, config, loaded, parse)
     image_of = {r["sample_id"]: r["image_id"] for r in rows}
     near = baseline(snapshot, answers, image_of, loaded.tokenizers.image.size)
     found = scores(answers, parse and scored(parse)) + [

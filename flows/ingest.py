@@ -164,6 +164,7 @@ def decide(site: Site) -> int:
     function = partial(stage.work_filter, filters=config.filter_steps, policy=policy)
     made = mill(site, "filter", jobs, function)
     policies = []
+    stage.retire(store, [splits.STAGE, *(gather.name() for gather in config.gather_steps)])
     for gather in config.gather_steps:
         policy = stage.gather_policy(gather, policy)
         stage.renew(store, gather, policy)

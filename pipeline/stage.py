@@ -6,7 +6,7 @@ number of threads or processes; one committer then moves the staged parts into t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,6 +235,13 @@ def renew(store: Store, gather: Gather, policy: str) -> int:
     All of them are renewed before the first one runs: a row that a later one dropped is no candidate of it.
     """
     return generations.current(store, "decisions", policy, {"stage": gather.name()})
+
+
+def retire(store: Store, stages: Collection[str]) -> None:
+    """Forgets what gathers decided that are no longer asked: their rows would be dropped for a rule that is gone."""
+    known = store.read("decisions", ["stage"])["stage"].unique().to_pylist()
+    for stage in sorted({*known} - {collecting.STAGE, FILTER, *stages}):
+        generations.current(store, "decisions", "", {"stage": stage})
 
 
 def run_gather(store: Store, gather: Gather, policy: str) -> int:

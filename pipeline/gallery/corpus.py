@@ -37,6 +37,21 @@ SHARES: Mapping[str, float] = {
     "leaked_reencoded": 0.005,
 }
 """Share of the pictures with each defect; the rest is "clean"."""
+NOISE: Mapping[str, Mapping[str, float]] = {
+    "demo": SHARES,
+    "web": {
+        **SHARES,
+        "exact_copy": 0.08,
+        "reencoded_copy": 0.04,
+        "resized_copy": 0.04,
+        "brightened_copy": 0.04,
+        "recoloured": 0.01,
+        "mismatched_caption": 0.20,
+        "spam": 0.08,
+        "boilerplate": 0.12,
+    },
+}
+"""How noisy a corpus is: a little, as a demo wants it, or two pictures of three, as pages of the web are."""
 
 COPIES = ("exact_copy", "reencoded_copy", "resized_copy", "brightened_copy")
 LEAKS = ("leaked_exact", "leaked_reencoded")
@@ -103,8 +118,8 @@ def default_heldout(size: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def plan(seed: int, size: int, heldout: int | None = None) -> Corpus:
-    """Plans `size` training pictures, defects among them, and the held-out ones."""
+def plan(seed: int, size: int, heldout: int | None = None, noise: str = "demo") -> Corpus:
+    """Plans `size` training pictures, defects among them in the shares of NOISE, and the held-out ones."""
     rng = random.Random(f"gallery {seed} plan {size}")
     seen = Layouts()
     number = default_heldout(size) if heldout is None else heldout
@@ -112,14 +127,15 @@ def plan(seed: int, size: int, heldout: int | None = None) -> Corpus:
         Picture(f"h{i:06d}", "heldout", "clean", scene, scene)
         for i, scene in enumerate(islice(fresh(seed, seen, held_out=True), number))
     )
-    draft = _draft(rng, size, held, seen, fresh(seed, seen, held_out=False))
+    kinds = counts(size, len(held), noise)
+    draft = _draft(rng, kinds, held, seen, fresh(seed, seen, held_out=False))
     return Corpus(seed, size, _deal(rng, draft), held)
 
 
-def counts(size: int, heldout: int) -> dict[str, int]:
+def counts(size: int, heldout: int, noise: str = "demo") -> dict[str, int]:
     """Pictures of each kind; every defect occurs at least once in a corpus of 100 or more."""
     floor = 1 if size >= 100 else 0
-    found = {kind: max(floor, round(share * size)) for kind, share in SHARES.items()}
+    found = {kind: max(floor, round(share * size)) for kind, share in NOISE[noise].items()}
     found["leaked_exact"] = min(found["leaked_exact"], heldout // 2)
     found["leaked_reencoded"] = min(found["leaked_reencoded"], heldout // 2)
     return {"clean": size - sum(found.values()), **found}
@@ -153,10 +169,13 @@ def fresh(seed: int, seen: Layouts, *, held_out: bool) -> Iterator[Scene]:
 
 
 def _draft(
-    rng: random.Random, size: int, held: tuple[Picture, ...], seen: Layouts, scenes: Iterator[Scene]
+    rng: random.Random,
+    number: Mapping[str, int],
+    held: tuple[Picture, ...],
+    seen: Layouts,
+    scenes: Iterator[Scene],
 ) -> list[Picture]:
     """The pictures before they are shuffled: still without names, `of` being an index into the list."""
-    number = counts(size, len(held))
     draft = [Picture("", "", "clean", scene, scene) for scene in islice(scenes, number["clean"])]
     originals = iter(_shuffled(rng, range(len(draft))))
     leakable = iter(_shuffled(rng, held))

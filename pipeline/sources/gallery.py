@@ -25,10 +25,13 @@ class Gallery(Source):
     seed: int = 0
     size: int = Field(20_000, ge=1, description="training pictures, planted defects among them")
     heldout: int | None = Field(None, ge=0, description="held-out pictures; unset: size / 20, at least 100")
+    noise: Literal["demo", "web"] = Field(
+        "demo", description="how much of it is bad: one picture in six, or two in three"
+    )
     part: Literal["train", "heldout"] = Field("train", description="which of the two this source yields")
 
     def pictures(self) -> tuple[corpus.Picture, ...]:
-        planned = corpus.plan(self.seed, self.size, self.heldout)
+        planned = corpus.plan(self.seed, self.size, self.heldout, self.noise)
         return planned.pictures if self.part == "train" else planned.heldout
 
     def shards(self, known: pa.Table) -> Iterable[Shard]:
@@ -36,7 +39,7 @@ class Gallery(Source):
         total = self.size if self.part == "train" else held
         for start in range(0, total, PER_SHARD):
             stop = min(start + PER_SHARD, total)
-            key = digest([corpus.VERSION, self.seed, self.size, held, self.part, start, stop])
+            key = digest([corpus.VERSION, self.seed, self.size, held, self.noise, self.part, start, stop])
             yield Shard(key, {"start": start, "stop": stop})
 
     def read(self, shard: Shard) -> Iterator[pa.Table]:

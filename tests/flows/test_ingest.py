@@ -165,6 +165,19 @@ def test_a_threshold_is_decided_again_without_reading_a_picture_again(mill: Any)
     assert decided(mill) == decided(mill, before["decisions"])
 
 
+def test_what_a_gather_dropped_comes_back_when_it_is_asked_no_more(mill: Any) -> None:
+    dropped = "SELECT count(*) FROM verdicts WHERE reason = 'duplicate'"
+    [(duplicates,)], before = mill.sql(dropped), mill.snapshot()
+    mill.change('[[gathers]]\nuse = "gathers.near_duplicates"\n', "")
+    without = mill.ingest()
+    assert duplicates > 0 and mill.sql(dropped) == [(0,)]
+    assert without["kept"] > before.rows
+    text = mill.config.read_text()
+    leak = '[[gathers]]\nuse = "gathers.decontaminate"'
+    mill.config.write_text(text.replace(leak, f'[[gathers]]\nuse = "gathers.near_duplicates"\n{leak}'))
+    assert mill.ingest()["snapshot"] == before.name
+
+
 def test_an_older_snapshot_reads_the_same_after_later_ingests(mill: Any) -> None:
     first = mill.snapshot()
     rows = first.samples()

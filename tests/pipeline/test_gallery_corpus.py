@@ -47,6 +47,15 @@ def test_every_kind_has_its_share_and_every_picture_a_name_of_its_own():
     assert set(EXPECT) == {"clean", *SHARES}
 
 
+def test_a_corpus_as_noisy_as_the_web_is_bad_in_two_pictures_of_three():
+    noisy = plan(3, 600, 40, "web")
+    counted = Counter(picture.kind for picture in noisy.pictures)
+    assert 0.28 < counted["clean"] / 600 < 0.38
+    for kind, share in corpora.NOISE["web"].items():
+        assert counted[kind] == max(1, round(share * 600)), kind
+    assert noisy.heldout == plan(3, 600, 40).heldout, "noise is in what is trained on"
+
+
 def test_sources_have_their_shares():
     counted = Counter(picture.source for picture in CORPUS.pictures)
     assert counted == {source: round(share * SIZE) for source, share in SOURCES.items()}

@@ -1,0 +1,213 @@
+"""The ablate flow: does each step pay? The same small model and the same number of training tokens, on the corpus as it
+came, as it was prepared, and with each step left out once, from several seeds; scores on the same held-out rows.
+
+This is DataComp's experiment (Gadre et al., 2023) at a small size. It works on a copy of the store beside it, so that
+nothing of the store itself changes; what is done there is not done again, so it goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from flows import ingest
+from flows import train as training
+from flows.checkpoints import Loaded, load
+from flows.config import Config, StepConfig, read
+from flows.evaluate import answered, keep, parser, scored
+from flows.progress import say
+from model.checkpoint import write_file
+from model.evaluate import Score, scores
+from model.held_out import held_out_losses
+from model.train import load_corpus
+from pipeline.step import digest
+from storage.backup import backup
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+PREPARED, NOISY = "prepared", "as it came"
+VARIANTS = "variants.json"
+STEPS = ("filters", "gathers")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant of the corpus, and how models did that were trained on it; null where it is the prepared one again."""
+
+    variant: str
+    rows: int
+    """Training rows."""
+    pictures: int
+    """Training pictures."""
+    scores: Mapping[str, list[float]]
+    """Metric to its value for each seed; `loss_text` is in nats a token, the others are shares."""
+
+
+def variants(config: Config) -> dict[str, Config]:
+    """The corpus as prepared, as it came, and without each filter and gather: settings by name."""
+
+    def without(*left_out: str) -> Config:
+        kept: dict[str, tuple[StepConfig, ...]] = {
+            kind: tuple(step for step in getattr(config, kind) if step.use not in left_out) for kind in STEPS
+        }
+        return Config(**{**config.model_dump(), **kept, "sources": ()})
+
+    steps = [step.use for kind in STEPS for step in getattr(config, kind)]
+    judged = [use for use in dict.fromkeys(steps) if use not in config.ablate.always]
+    return {
+        PREPARED: without(),
+        NOISY: without(*judged),
+        **{f"without {use.rpartition('.')[2]}": without(use) for use in judged},
+    }
+
+
+def fork(config: Config) -> Path:
+    """A copy of the store as its newest snapshot has it, made once."""
+    store = config.open_store()
+    target = store.path.with_name(f"{store.path.name}.ablate-{Snapshot.open(store).content_hash[:12]}")
+    if not target.exists():
+        say(f"copying the store to {target}")
+        scratch = target.with_name(f"{target.name}.partial")
+        if scratch.exists():  # a kill left it
+            import shutil
+
+            shutil.rmtree(scratch)
+        backup(store, scratch).rename(target)
+    return target
+
+
+def snapshots(wanted: Mapping[str, Config], store: Store) -> dict[str, str]:
+    """Each variant's snapshot in the copy, by name; made once."""
+    path = store.path / VARIANTS
+    known: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    found = {}
+    for name, config in wanted.items():
+        settings = digest([config.model_dump(mode="json", include={*STEPS, "splits", "media", "licences"})])
+        if known.get(name, {}).get("settings") != settings:
+            say(f"[bold]{name}[/]")
+            known[name] = {"settings": settings, "snapshot": ingest.run(config).snapshot}
+            write_file(path, json.dumps(known, indent=1).encode())
+        found[name] = known[name]["snapshot"]
+    return found
+
+
+def trained(config: Config, store: Store, snapshot: str, seed: int) -> Loaded:
+    """The model of one run, which is trained unless it is there already."""
+    settings = config.train.model_copy(update={"steps": config.ablate.steps, "seconds": None, "seed": seed})
+    config = config.model_copy(update={"train": settings})
+    name = training.run_name(config, Snapshot.open(store, snapshot))
+    training.run(config, snapshot, name)
+    return load(store, name)
+
+
+def measured(config: Config, store: Store, loaded: Loaded) -> dict[str, float]:
+    """A model's scores: held-out loss, share of exact answers of each task, attributes of English captions."""
+    settings = config.evaluate.model_dump(mode="json")
+    snapshot = Snapshot.open(store, loaded.snapshot)
+    evaluation = digest(["ablate", loaded.id, snapshot.content_hash, settings])[:12]
+    if not store.has("evaluations", evaluation):
+        parse = parser(config)
+        _, _, answers = answered(store, config, loaded, parse)
+        corpus = load_corpus(store, snapshot, config.evaluate.split)
+        losses = held_out_losses(loaded.model, corpus, config.train.batch)
+        found = [
+            Score("all", f"loss_{name}", "all", value, value, value, 0) for name, value in losses.items()
+        ]
+        keep(store, evaluation, loaded, found + scores(answers, parse and scored(parse)), answers)
+    with store.connect() as db:
+        rows = db.execute(
+            "SELECT task, metric, value FROM evaluations WHERE evaluation_id = ? AND subset = "
+            "CASE task WHEN 'caption' THEN 'en' ELSE 'all' END",
+            [evaluation],
+        ).fetchall()
+    return {
+        metric if metric.startswith("loss_") else f"{task} {metric}": value
+        for task, metric, value in sorted(rows)
+    }
+
+
+def size_of(store: Store, snapshot: str) -> tuple[int, int]:
+    """Training rows and training pictures of a snapshot."""
+    with Snapshot.open(store, snapshot).connect() as db:
+        [found] = db.sql(
+            "SELECT count(*), count(DISTINCT image_id) FROM members JOIN samples USING (sample_id) "
+            "WHERE split = 'train'"
+        ).fetchall()
+    return int(found[0]), int(found[1])
+
+
+def run(config: Config) -> list[Row]:
+    """Every variant from every seed; one seed of all variants before the next, so that a look half-way is a fair one."""
+    target = fork(config)
+    config = config.model_copy(update={"store": config.store.model_copy(update={"path": str(target)})})
+    store = config.open_store()
+    wanted = variants(config)
+    made = snapshots(wanted, store)
+    distinct = dict.fromkeys(made.values())
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in distinct}
+    total = len(distinct) * config.ablate.seeds
+    for seed in range(config.ablate.seeds):
+        for snapshot in distinct:
+            names = ", ".join(name for name in made if made[name] == snapshot)
+            say(f"run {sum(map(len, found.values())) + 1} of {total}: {names}, seed {seed}")
+            found[snapshot].append(measured(config, store, trained(config, store, snapshot, seed)))
+            write_file(target / "ablation.md", markdown(table(store, made, found)).encode())
+    return table(store, made, found)
+
+
+def table(
+    store: Store, made: Mapping[str, str], found: Mapping[str, Sequence[Mapping[str, float]]]
+) -> list[Row]:
+    """A row for each variant, with what is known so far."""
+    rows = []
+    for name, snapshot in made.items():
+        metrics = {
+            metric: [run[metric] for run in found[snapshot]] for metric in (found[snapshot] or [{}])[0]
+        }
+        rows.append(Row(name, *size_of(store, snapshot), metrics))
+    return rows
+
+
+def flat(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The table for a person: mean ± standard deviation over the seeds."""
+    out = []
+    for row in rows:
+        shown: dict[str, Any] = {"variant": row.variant, "rows": row.rows, "pictures": row.pictures}
+        for metric, values in row.scores.items():
+            spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+            shown[metric] = f"{mean(values):.3f}{spread}"
+        out.append(shown)
+    return out
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same as a table of Markdown."""
+    shown = flat(rows)
+    names = list(dict.fromkeys(name for row in shown for name in row))
+    lines = [names, ["---"] * len(names), *([str(row.get(name, "")) for name in names] for row in shown)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+@flow(name="ablate")
+def ablate(config: str = "millrace.toml") -> dict[str, Any]:
+    """Asks whether each step pays: trains on the corpus as it came, as prepared, and without each step.
+
+    Args:
+        config: The TOML file that says what to do; [ablate] says how long and how often.
+    """
+    settings = read(Path(config))
+    rows = run(settings)
+    create_table_artifact(key="ablation", table=flat(rows), description="Mean ± deviation over the seeds")
+    return {"rows": [asdict(row) for row in rows], "table": flat(rows)}
+
+
+def start(config_path: str) -> dict[str, Any]:
+    """Runs the flow here."""
+    return ablate(config=config_path)

@@ -1,0 +1,87 @@
+"""The ablate flow on a small gallery: every variant is what it says, the store stays as it is, nothing is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flows import ablate
+from flows.config import read
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+SETTINGS = """
+[ablate]
+steps = {steps}
+seeds = {seeds}
+[evaluate]
+max_items = 3
+"""
+
+
+def settings(mill: Any, seeds: int, steps: int = 3) -> Any:
+    path = mill.path / "ablate.toml"
+    path.write_text(mill.config.read_text() + SETTINGS.format(seeds=seeds, steps=steps))
+    return read(path)
+
+
+def test_the_example_leaves_each_of_its_steps_out_once() -> None:
+    config = read(Path(__file__).parents[2] / "examples/it_pays.toml")
+    found = ablate.variants(config)
+    judged = [step.use for kind in ablate.STEPS for step in getattr(config, kind)]
+    judged.remove("gathers.decontaminate")
+    assert len(found) == 2 + len(judged) and judged
+    for variant in found.values():
+        assert not variant.sources, "nothing new comes in meanwhile"
+        assert "gathers.decontaminate" in [gather.use for gather in variant.gathers]
+    assert [f.use for f in found["as it came"].filters] == []
+
+
+def ids(store: Store, snapshot: str) -> set[str]:
+    return set(Snapshot.open(store, snapshot).samples("train", ["sample_id"])["sample_id"].to_pylist())
+
+
+def test_each_variant_lacks_its_step_and_nothing_else(mill: Any) -> None:
+    before, config = mill.store().versions(), settings(mill, seeds=1)
+    rows = {row["variant"]: row for row in ablate.start(str(mill.path / "ablate.toml"))["rows"]}
+    steps = ("size", "aspect_ratio", "caption_length", "contact_details", "near_duplicates")
+    assert list(rows) == ["prepared", "as it came", *(f"without {step}" for step in steps)]
+    assert mill.store().versions() == before, "the store itself is left alone"
+
+    target = ablate.fork(config)
+    store = Store.open(target, create=False)
+    made = ablate.snapshots(ablate.variants(config_of(config, target)), store)
+    prepared = ids(store, made["prepared"])
+    assert prepared == ids(mill.store(), mill.snapshot().name)
+    for step, reason in (("contact_details", "contact_details"), ("near_duplicates", "duplicate")):
+        gone = {s for (s,) in mill.sql(f"SELECT sample_id FROM verdicts WHERE reason = '{reason}'")}
+        more = ids(store, made[f"without {step}"]) - prepared
+        assert more and more <= gone, step
+        assert rows[f"without {step}"]["rows"] == len(prepared | more)
+    everything = ids(store, made["as it came"])
+    assert all(ids(store, snapshot) <= everything for snapshot in made.values())
+    leaked = {s for (s,) in mill.sql("SELECT sample_id FROM verdicts WHERE reason = 'contaminated'")}
+    assert leaked and not leaked & everything, "held-out pictures are in no variant"
+
+
+def config_of(config: Any, target: Path) -> Any:
+    return config.model_copy(update={"store": config.store.model_copy(update={"path": str(target)})})
+
+
+def test_what_is_done_is_not_done_again(mill: Any) -> None:
+    first = ablate.run(settings(mill, seeds=1))
+    target = ablate.fork(settings(mill, seeds=1))
+
+    def made() -> dict[str, Any]:
+        rows = Store.open(target, create=False).read("checkpoints").to_pylist()
+        return {row["run_id"]: (row["checkpoint_id"], row["recorded_at"]) for row in rows}
+
+    runs = made()
+    assert len(runs) == len({(row.rows, row.pictures) for row in first}), "equal corpora are trained on once"
+    second = ablate.run(settings(mill, seeds=2))
+    assert {run: made()[run] for run in runs} == runs
+    assert len(made()) == 2 * len(runs)
+    assert [row.scores["loss_text"][0] for row in second] == [row.scores["loss_text"][0] for row in first]
+    assert all(len(row.scores["loss_text"]) == 2 for row in second)
+    table = (target / "ablation.md").read_text()
+    assert table.count("\n") == len(second) + 2 and "±" in table
