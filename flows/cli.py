@@ -26,6 +26,12 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The TOML file that says what to do.", envvar="MILLRACE_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+ContaminatedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-contaminated", help="Take training rows that are held-out ones, too; `runs` says so then."
+    ),
+]
 DEFAULT_CONFIG = Path("millrace.toml")
 
 
@@ -90,7 +96,11 @@ def demo(
 
 
 @command
-def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def ingest(
+    config: ConfigOption = DEFAULT_CONFIG,
+    allow_contaminated: ContaminatedOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Brings in what is new from every source and commits a snapshot.
 
     Example: millrace ingest --config millrace.toml
@@ -99,7 +109,7 @@ def ingest(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     with server.api():
         from flows import ingest as flow
 
-        show(flow.start(str(config)), as_json)
+        show(flow.start(str(config), allow_contaminated), as_json)
 
 
 @command
@@ -123,6 +133,7 @@ def train(
     run: Annotated[
         str, typer.Option(help="Name of the run; an unfinished one goes on where it stopped.")
     ] = "",
+    allow_contaminated: ContaminatedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Trains on a snapshot; after a kill, the same command goes on with equal weights, bit by bit.
@@ -133,7 +144,7 @@ def train(
     with server.api():
         from flows import train as flow
 
-        show(flow.start(str(config), snapshot, run), as_json)
+        show(flow.start(str(config), snapshot, run, allow_contaminated), as_json)
 
 
 @command

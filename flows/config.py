@@ -66,6 +66,12 @@ class LicenceConfig(Settings):
     allow: list[str] | None = Field(None, description="SPDX ids; leave out to allow all.")
 
 
+class DecontaminateConfig(Settings):
+    """What happens where training rows are held-out ones (`gathers.decontaminate` drops them before)."""
+
+    allow: bool = Field(False, description="Make such snapshots, and train on them; `runs` says so then.")
+
+
 class TextTokenizerConfig(Settings):
     """The byte-level BPE."""
 
@@ -126,10 +132,19 @@ class Config(Settings):
     gathers: tuple[StepConfig, ...] = ()
     splits: Splits = Splits()
     licences: LicenceConfig = LicenceConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
     tokens: TokensConfig = TokensConfig()
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
     ablate: AblateConfig = AblateConfig()
+
+    def allowing(self, contaminated: bool) -> Config:
+        """The same, with held-out rows in training allowed if asked for."""
+        return (
+            self.model_copy(update={"decontaminate": DecontaminateConfig(allow=True)})
+            if contaminated
+            else self
+        )
 
     def open_store(self, *, create: bool = False) -> Store:
         """The store that this names, its DuckDB within `run.memory_limit`."""

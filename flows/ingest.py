@@ -28,7 +28,7 @@ from pipeline import splits, stage
 from pipeline.collect import Origin
 from pipeline.errors import SourceError
 from pipeline.stage import Job
-from pipeline.step import Annotator
+from pipeline.step import Annotator, digest
 from pipeline.web import intake
 from pipeline.web.source import WebSource
 from storage import parts, snapshot
@@ -163,15 +163,23 @@ def decide(site: Site) -> int:
     jobs = stage.plan_filter(store, policy)
     function = partial(stage.work_filter, filters=config.filter_steps, policy=policy)
     made = mill(site, "filter", jobs, function)
-    policies = []
+    policies, held = [], held_out(store)
     stage.retire(store, [splits.STAGE, *(gather.name() for gather in config.gather_steps)])
     for gather in config.gather_steps:
-        policy = stage.gather_policy(gather, policy)
+        policy = stage.gather_policy(gather, digest([policy, held]) if gather.guards and held else policy)
         stage.renew(store, gather, policy)
         policies.append(policy)
     for gather, policy in zip(config.gather_steps, policies, strict=True):
         made += told(f"gather {gather.name()}", partial(stage.run_gather, store, gather, policy)) > 0
     return made
+
+
+def held_out(store: Store) -> str:
+    """A mark of which rows are held out: training rows that were clean may be among those that came since."""
+    with store.connect() as db:
+        db.execute("CREATE TEMP TABLE held AS SELECT sample_id FROM samples WHERE held_out")
+        rows, mark = stage.counted(db, "held")
+    return mark if rows else ""
 
 
 def told(label: str, question: Callable[[], int]) -> int:
@@ -205,6 +213,7 @@ def run(config: Config) -> Ingested:
         text_tokenizer=models["text_tokenizer"].id,
         image_tokenizer=models["image_tokenizer"].id,
         licences=config.licences.allow,
+        allow_contaminated=config.decontaminate.allow,
     ).name
     if failed:
         raise SourceError(f"{told_off}; what the other sources brought is in snapshot {name}")
@@ -221,13 +230,14 @@ def funnel_totals(store: Store) -> tuple[int, int]:
 
 
 @flow(name="ingest", validate_parameters=True)
-def ingest(config: str = "millrace.toml") -> dict[str, Any]:
+def ingest(config: str = "millrace.toml", allow_contaminated: bool = False) -> dict[str, Any]:
     """Brings in what is new from every source, decides what stays, and commits a snapshot.
 
     Args:
         config: The TOML file that says what to do.
+        allow_contaminated: Make a snapshot even where training rows are held-out ones.
     """
-    settings = read(Path(config))
+    settings = read(Path(config)).allowing(allow_contaminated)
     done = run(settings)
     store = settings.open_store()
     with store.connect() as db:
@@ -249,6 +259,6 @@ def ingest(config: str = "millrace.toml") -> dict[str, Any]:
     }
 
 
-def start(config_path: str) -> dict[str, Any]:
+def start(config_path: str, allow_contaminated: bool = False) -> dict[str, Any]:
     """Runs the flow here."""
-    return ingest(config=config_path)
+    return ingest(config=config_path, allow_contaminated=allow_contaminated)

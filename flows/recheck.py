@@ -53,6 +53,7 @@ def renew(settings: Config) -> str:
             text_tokenizer=models["text_tokenizer"].id,
             image_tokenizer=models["image_tokenizer"].id,
             licences=settings.licences.allow,
+            allow_contaminated=settings.decontaminate.allow,
         )
     except SnapshotIncomplete:  # nothing is left; training refuses the older ones
         return ""

@@ -20,6 +20,7 @@ from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
+from storage import contamination
 from storage.errors import SnapshotWithdrawn, StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -67,11 +68,26 @@ def refuse_withdrawn(store: Store, name: str) -> None:
         )
 
 
+def refuse_contaminated(pinned: Snapshot, allow: bool) -> None:
+    """Whoever made the snapshot: none of its training rows may be a row of an evaluation set, unless that is allowed.
+
+    Raises:
+        SnapshotContaminated: some are.
+    """
+    with pinned.connect() as db:
+        found = contamination.leaks(db, "SELECT sample_id FROM members WHERE split = 'train'")
+    if found and allow:
+        contamination.record(pinned.store, pinned.name, found)
+    elif found:
+        contamination.refuse(found, f"snapshot {pinned.name}")
+
+
 def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
     """Trains on a snapshot; returns the folder of the final checkpoint."""
     store = config.open_store()
     pinned = Snapshot.open(store, snapshot)
     refuse_withdrawn(store, pinned.name)
+    refuse_contaminated(pinned, config.decontaminate.allow)
     name = name or run_name(config, pinned)
     artifact = create_progress_artifact(progress=0.0, key="training", description=name)
     assert isinstance(artifact, UUID)  # we are in no event loop
@@ -106,15 +122,21 @@ def failed(store: Store, run_id: str, snapshot: str) -> None:
 
 
 @flow(name="train")
-def train(config: str = "millrace.toml", snapshot: str = "latest", run_id: str = "") -> dict[str, Any]:
+def train(
+    config: str = "millrace.toml",
+    snapshot: str = "latest",
+    run_id: str = "",
+    allow_contaminated: bool = False,
+) -> dict[str, Any]:
     """Trains the model on a snapshot and saves a checkpoint.
 
     Args:
         config: The TOML file that says what to do.
         snapshot: Name of a snapshot, or latest.
         run_id: Name of the run; an unfinished one goes on. Empty: taken from the settings.
+        allow_contaminated: Train even where training rows are held-out ones.
     """
-    path = run(read(config), snapshot, run_id)
+    path = run(read(config).allowing(allow_contaminated), snapshot, run_id)
     saved = checkpoints.read(path)
     create_markdown_artifact(
         key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`"
@@ -123,6 +145,8 @@ def train(config: str = "millrace.toml", snapshot: str = "latest", run_id: str =
     return {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
 
 
-def start(config_path: str, snapshot: str = "latest", run_id: str = "") -> dict[str, Any]:
+def start(
+    config_path: str, snapshot: str = "latest", run_id: str = "", allow_contaminated: bool = False
+) -> dict[str, Any]:
     """Runs the flow here."""
-    return train(config=config_path, snapshot=snapshot, run_id=run_id)
+    return train(config_path, snapshot, run_id, allow_contaminated)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
+from storage.contamination import folded
 
-def folded(column: str) -> str:
-    """SQL of a text's key: case, white space, composition and the full stop at its end do not count."""
-    lower = f"lower(nfc_normalize({column}))"
-    return f"trim(regexp_replace(regexp_replace({lower}, '\\s+', ' ', 'g'), '[ .。．!！]+$', ''))"
+__all__ = ["decisions", "folded"]
 
 
 def decisions(db: duckdb.DuckDBPyConnection, drops: str) -> pa.Table:

@@ -110,6 +110,8 @@ class Gather(Step, ABC):
     """Tables of annotators, or of gathers, that must be there: ("perceptual_hash",)."""
     writes: ClassVar[tuple[str, ...]] = ()
     """Tables of its own, cleared when its settings change: ("groups",)."""
+    guards: ClassVar[bool] = False
+    """Whether it holds rows against the held-out ones, and decides anew when those change."""
 
     @abstractmethod
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:

@@ -8,7 +8,7 @@ StoreError
 ├── StoreFull              no room left on the device
 ├── StoreConflict          other writers won every time
 ├── PartConflict           some parts of a commit are there, others are not
-├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  LicenceNotAllowed
+├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  SnapshotContaminated  LicenceNotAllowed
 ├── BackupError
 └── LineageNotFound
 """
@@ -69,6 +69,10 @@ class SnapshotIncomplete(StoreError):
 
 class SnapshotWithdrawn(StoreError):
     """A snapshot holds rows that were taken back since."""
+
+
+class SnapshotContaminated(StoreError):
+    """Training rows of a snapshot are rows of an evaluation set."""
 
 
 class LicenceNotAllowed(StoreError):

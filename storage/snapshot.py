@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage import views
+from storage import contamination, views
 from storage.errors import LicenceNotAllowed, SnapshotExists, SnapshotIncomplete, SnapshotNotFound
 from storage.store import Store
 from storage.tables import Table
@@ -151,6 +151,7 @@ def create(
     licences: Sequence[str] | None = None,
     sources: Sequence[str] | None = None,
     stages: Sequence[str] = (),
+    allow_contaminated: bool = False,
 ) -> Snapshot:
     """Freezes the rows that every stage kept. Equal content gives back the snapshot that there is.
 
@@ -160,10 +161,12 @@ def create(
         licences: the allowed SPDX ids; None allows all, and a null licence is allowed by no list.
         sources: only rows of these sources.
         stages: a row counts as kept only when each of these has decided.
+        allow_contaminated: take training rows that are held-out ones too; `runs` says so then.
 
     Raises:
         SnapshotIncomplete: no row was kept, or kept rows lack a split, a picture or tokens.
         LicenceNotAllowed: kept rows have other licences.
+        SnapshotContaminated: training rows share a picture, its group or a text with held-out rows.
         SnapshotExists: the name is taken by other content.
     """
     with store.lock("snapshot"):
@@ -173,15 +176,25 @@ def create(
         key = digest([{table: versions.get(table, -1) for table in INPUTS}, asked])
         known = listing(store)
         if store.has("snapshots", key):
-            return Snapshot.from_row(store, next(row for row in known if row["part"] == key))
+            row = next(row for row in known if row["part"] == key)
+            if not allow_contaminated:
+                contamination.refuse(
+                    contamination.recorded(store, row["snapshot"]), f"snapshot {row['snapshot']}"
+                )
+            return Snapshot.from_row(store, row)
         con = store.connect(versions)
         try:
             choose(con, sources, stages)
             counts = gate(con, licences)
             check(con, text_tokenizer, image_tokenizer)
+            found = contamination.leaks(con, "SELECT sample_id FROM chosen WHERE split = 'train'")
+            if not allow_contaminated:
+                contamination.refuse(found, "this snapshot")
             content = hash_members(con, text_tokenizer, image_tokenizer)
             for row in known:
                 if row["content_hash"] == content and row["amended_by"] is None:
+                    if found:
+                        contamination.record(store, row["snapshot"], found)
                     if row is not known[-1]:
                         bring_forward(store, row, key)
                     return Snapshot.from_row(store, row)
@@ -205,6 +218,8 @@ def create(
             "licences": json.dumps(counts, sort_keys=True, ensure_ascii=False),
             "recorded_at": datetime.now(UTC),
         }
+        if found:
+            contamination.record(store, name, found)
         store.append("snapshots", pa.Table.from_pylist([row], schema_of(store, row)), parts=[key])
         return Snapshot.from_row(store, row)
 
