@@ -1,65 +1,119 @@
-"""Finding near-copies among many: Hamming pairs by multi-index hashing, a colour check, connected components.
+"""Finding near-copies among many by 64-bit hashes: pairs by multi-index hashing, and connected components.
 
-All of it works on numpy arrays of positions; who the positions are is the caller's business.
+All of it works on numpy arrays of positions; who the positions are is the caller's business. The search falls apart
+into slices that know nothing of each other: another machine can do one with the hashes that `needed` names.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 BANDS = 4
 BAND_BITS = 16
-SIDE = 16
-"""Side of a colour thumbnail."""
-GAIN = (0.6, 1.67)
-"""Contrast changes that a copy may have gone through …"""
-SHIFT = 48.0
-"""… and shifts of brightness, in levels of 255."""
-WORST = 4
-"""Cells of 64 that decide."""
-CLIPPED = (4, 251)
-"""Levels beyond these may have been cut off: they tell little of gain and shift."""
+FLIPS = 1
+"""Differing bits of a band that are looked up: pairs of up to 4 * FLIPS + 3 are all found, most of those beyond."""
+CAP = 512
+"""Look-alikes held against a hash, per lookup."""
+CHUNK = 1 << 21
+"""Pairs compared at once: about 100 MB."""
+PART_OF = 1 << 22
+"""Hashes for which a band is searched in one go."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Those pairs that one band finds among the hashes with one range of its values."""
+
+    band: int
+    low: int = 0
+    high: int = 1 << BAND_BITS
+
+    def values(self, words: np.ndarray) -> np.ndarray:
+        """uint16 [n]: what the band holds."""
+        return (words >> np.uint64(BAND_BITS * self.band)).astype(np.uint16)
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        return (values >= self.low) & (values < self.high)
+
+
+def slices(parts: int) -> list[Slice]:
+    """The whole search in `parts` pieces for each band."""
+    edges = [part * (1 << BAND_BITS) // parts for part in range(parts + 1)]
+    return [Slice(band, *edge) for band in range(BANDS) for edge in itertools.pairwise(edges)]
+
+
+def needed(hashes: np.ndarray, first_new: int, piece: Slice, flips: int = FLIPS) -> np.ndarray:
+    """Positions, in order, of the hashes that a slice must have: those in its range, and new ones that ask there."""
+    values = piece.values(hashes.view(np.uint64))
+    wanted = piece.holds(values)
+    for mask in _masks(flips):
+        wanted[first_new:] |= piece.holds(values[first_new:] ^ np.uint16(mask))
+    return np.flatnonzero(wanted)
 
 
 def hamming_pairs(
-    hashes: np.ndarray, first_new: int, radius: int, cap: int = 512, chunk: int = 1 << 21
+    hashes: np.ndarray, first_new: int, radius: int, **how: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields chunks of pairs (i, j), j < i, i ≥ first_new, whose hashes differ in at most `radius` bits.
 
-    `hashes` is int64 [n]; each pair comes once. With 4 bands, two hashes within the radius agree in some band
-    up to radius // 4 bits: looking up each band with that many bits flipped finds every pair. Where over
-    `cap` hashes share a band, each is held against the `cap` nearest in the order of (hash, position) only:
-    equal hashes stay connected through neighbours, and the work stays linear.
+    Those that differ in up to 4 * flips + 3 bits are all found, and most others. Each pair comes once. `how`: asked,
+    flips, cap and chunk of `slice_pairs`.
+    """
+    for piece in slices(1 + len(hashes) // PART_OF):
+        yield from slice_pairs(hashes, first_new, radius, piece, **how)
+
+
+def slice_pairs(
+    hashes: np.ndarray,
+    first_new: int,
+    radius: int,
+    piece: Slice,
+    *,
+    asked: np.ndarray | None = None,
+    flips: int = FLIPS,
+    cap: int = CAP,
+    chunk: int = CHUNK,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A slice's share of `hamming_pairs`; no two slices yield the same pair.
+
+    `hashes` is int64 [n]; `asked`, int64 [n - first_new], is what the new ones are looked up by, if not by their own.
+    Two hashes that differ in up to 4 * flips + 3 bits agree in some band up to `flips` bits: looking up each band with
+    that many bits flipped finds the pair. Where over `cap` hashes share a band, each is held against the `cap` nearest
+    in the order of (hash, position) only: equal hashes stay connected through neighbours, the work stays linear.
     """
     words = hashes.astype(np.int64).view(np.uint64)
-    n, flips = len(words), radius // BANDS
-    new = np.arange(first_new, n)
-    if not len(new):
-        return
-    bands = [(words >> np.uint64(BAND_BITS * k)).astype(np.uint16) for k in range(BANDS)]
-    for k in range(BANDS):
-        keys = _rotated(words, k)
-        order = np.argsort(keys, kind="stable")
-        rank = np.empty(n, np.int64)
-        rank[order] = np.arange(n)
-        starts = np.searchsorted(bands[k][order], np.arange((1 << BAND_BITS) + 1))
-        for mask in _masks(flips):
-            if mask:
-                place = np.searchsorted(keys[order], keys[new] ^ np.uint64(mask << (64 - BAND_BITS)))
-            else:
-                place = rank[new]
-            bucket = bands[k][new] ^ np.uint16(mask)
-            low = np.maximum(starts[bucket], place - cap // 2)
-            high = np.minimum(starts[bucket.astype(np.int64) + 1], place + cap // 2)
-            for i, j in _expand(new, order, low, high, chunk):
-                near = np.bitwise_count(words[i] ^ words[j]) <= radius
-                for earlier in range(k):  # found there already
-                    near &= np.bitwise_count(bands[earlier][i] ^ bands[earlier][j]) > flips
-                if near.any():
-                    yield i[near], j[near]
+    asking = words[first_new:] if asked is None else asked.astype(np.int64).view(np.uint64)
+    values, asked_values = piece.values(words), piece.values(asking)
+    held = np.flatnonzero(piece.holds(values))
+    order = held[np.argsort(_rotated(words[held], piece.band), kind="stable")]
+    keys = _rotated(words[order], piece.band)
+    starts = np.searchsorted(values[order], np.arange((1 << BAND_BITS) + 1))
+    rank = np.zeros(len(words), np.int64)
+    rank[order] = np.arange(len(order))
+    asked_keys = _rotated(asking, piece.band)
+    for mask in _masks(flips):
+        bucket = asked_values ^ np.uint16(mask)
+        new = np.flatnonzero(piece.holds(bucket))
+        if mask or asked is not None:
+            place = np.searchsorted(keys, asked_keys[new] ^ np.uint64(mask << (64 - BAND_BITS)))
+        else:
+            place = rank[first_new + new]
+        low = np.maximum(starts[bucket[new]], place - cap // 2)
+        high = np.minimum(starts[bucket[new].astype(np.int64) + 1], place + cap // 2)
+        for n, j in _expand(new, order, low, high, chunk):
+            before = j < n + first_new
+            n, j = n[before], j[before]
+            differing = asking[n] ^ words[j]
+            near = np.bitwise_count(differing) <= radius
+            for earlier in range(piece.band):  # found there already
+                near &= np.bitwise_count(Slice(earlier).values(differing)) > flips
+            if near.any():
+                yield n[near] + first_new, j[near]
 
 
 def _rotated(words: np.ndarray, band: int) -> np.ndarray:
@@ -80,7 +134,7 @@ def _masks(flips: int) -> list[int]:
 def _expand(
     new: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of each new position with those at order[low:high], j < i only, in chunks of about `chunk`."""
+    """Each of `new` with those at order[low:high], in chunks of about `chunk`."""
     counts = np.maximum(high - low, 0)
     ends = np.cumsum(counts)
     start = 0
@@ -88,39 +142,9 @@ def _expand(
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + chunk, side="right")))
         size = counts[start:stop]
-        i = np.repeat(new[start:stop], size)
-        within = np.arange(len(i)) - np.repeat(np.cumsum(size) - size, size)
-        j = order[np.repeat(low[start:stop], size) + within]
-        below = j < i
-        if below.any():
-            yield i[below], j[below]
+        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        yield np.repeat(new[start:stop], size), order[np.repeat(low[start:stop], size) + within]
         start = stop
-
-
-def same_picture(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
-    """Whether thumbnails uint8 [n, SIDE, SIDE, 3] agree up to one gain and shift of brightness: bool [n]."""
-    return np.minimum(colour_distance(a, b), colour_distance(b, a)) <= tolerance
-
-
-def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Error of the worst cells, in levels of 255, after the gain and shift that best bring `a` to `b`: [n].
-
-    The worst count, not the mean: another colour on a small object changes few cells, but those by much.
-    Cells are pooled two by two, within which re-encoding and resizing cancel out.
-    """
-    x, y = (side.reshape(len(side), -1).astype(np.float32) for side in (a, b))
-    low, high = CLIPPED
-    inside = ((x > low) & (x < high) & (y > low) & (y < high)).astype(np.float32)
-    count = np.maximum(inside.sum(1), 1)
-    mean_x, mean_y = (x * inside).sum(1) / count, (y * inside).sum(1) / count
-    dx, dy = (x - mean_x[:, None]) * inside, (y - mean_y[:, None]) * inside
-    spread = (dx * dx).sum(1)
-    gain = np.where(spread > 64 * count, (dx * dy).sum(1) / np.maximum(spread, 1e-6), 1.0).clip(*GAIN)
-    shift = (mean_y - gain * mean_x).clip(-SHIFT, SHIFT)
-    error = (x * gain[:, None] + shift[:, None]).clip(0, 255) - y
-    pooled = error.reshape(len(a), SIDE // 2, 2, SIDE // 2, 2, 3).mean((2, 4))
-    cells = np.sqrt((pooled * pooled).mean(3)).reshape(len(a), -1)
-    return np.partition(cells, -WORST, axis=1)[:, -WORST:].mean(1)
 
 
 def components(n: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:

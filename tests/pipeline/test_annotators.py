@@ -15,7 +15,8 @@ from pipeline.annotators.image_codes import ImageCodes
 from pipeline.annotators.perceptual_hash import PerceptualHash
 from pipeline.annotators.text_stats import TextStats
 from pipeline.annotators.text_tokens import TextTokens
-from pipeline.matching import SIDE, colour_distance
+from pipeline.likeness import colour_distance
+from pipeline.signatures import SIDE
 from pipeline.tokens.text_bpe import TextBPE, fit
 
 
@@ -32,8 +33,14 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def seen(*images: bytes) -> list[dict]:
+    sizes = np.array([Image.open(io.BytesIO(image)).size for image in images], np.int32).reshape(-1, 2)
     rows = pa.table(
-        {"image_id": [str(i) for i in range(len(images))], "image": pa.array(images, pa.binary())}
+        {
+            "image_id": [str(i) for i in range(len(images))],
+            "image": pa.array(images, pa.binary()),
+            "width": sizes[:, 0],
+            "height": sizes[:, 1],
+        }
     )
     return PerceptualHash().annotate(rows, {}).to_pylist()
 
@@ -41,7 +48,7 @@ def seen(*images: bytes) -> list[dict]:
 def distance(a: dict, b: dict) -> tuple[int, float]:
     """(bits, colour error) between two annotated pictures."""
     bits = min((a[h] ^ b[h]).bit_count() if a[h] ^ b[h] >= 0 else ((a[h] ^ b[h]) + 2**64).bit_count()
-               for h in ("hash", "other_hash"))  # fmt: skip
+               for h in ("hash", "colour_hash"))  # fmt: skip
     x, y = (np.frombuffer(v["thumbnail"], np.uint8).reshape(1, SIDE, SIDE, 3) for v in (a, b))
     return bits, float(min(colour_distance(x, y)[0], colour_distance(y, x)[0]))
 

@@ -6,11 +6,13 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from pipeline.gathers.boilerplate import Boilerplate
 from pipeline.gathers.decontaminate import Decontaminate
 from pipeline.gathers.near_duplicates import NearDuplicates
+from pipeline.step import StepError
+from storage.media import Limits, normalise
 
 
 def blobs(seed: int, size: int = 96) -> Image.Image:
@@ -22,6 +24,38 @@ def as_jpeg(image: Image.Image, quality: int = 70) -> Image.Image:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return Image.open(out)
+
+
+def diagram(seed: int, words: list[str], left: int = 40) -> Image.Image:
+    """Boxes, circles and arrows at random places, with labels beside them and a margin at the left."""
+    rng = np.random.default_rng(seed)
+    picture = Image.new("RGB", (360 + left, 300), "white")
+    draw = ImageDraw.Draw(picture)
+    places = [(left + 10 + 110 * column, 20 + 90 * row) for column in range(3) for row in range(3)]
+    for at, (x, y) in enumerate(places):
+        colour = tuple(int(level) for level in rng.integers(60, 220, 3))
+        x, y, width, height = (
+            x + int(rng.integers(20)),
+            y + int(rng.integers(20)),
+            *map(int, rng.integers(30, 70, 2)),
+        )
+        (draw.rectangle if rng.random() < 0.5 else draw.ellipse)(
+            (x, y, x + width, y + height), colour, "black", 3
+        )
+        draw.line((x, y, *places[int(rng.integers(9))]), "black", 3)
+        draw.text((x + 4, y + height + 2), words[at % len(words)], "black")
+    return picture
+
+
+ENGLISH, SPANISH = ["electric field", "wave", "axis"], ["campo eléctrico", "onda", "eje de rotación"]
+
+
+def groups_of(corpus) -> list[list[str]]:
+    """Names that share a group with others."""
+    together: dict[str, list[str]] = {}
+    for name, group in sorted(corpus.groups().items()):
+        together.setdefault(group, []).append(name)
+    return sorted(names for names in together.values() if len(names) > 1)
 
 
 def kept(verdicts: dict) -> set[str]:
@@ -60,6 +94,84 @@ class TestNearDuplicates:
             corpus.sample(f"s-{name}", name, "grey")
         assert len(kept(corpus.run(NearDuplicates()))) == 3
         assert corpus.groups() == {"a": "a", "b": "b", "c": "c"}
+
+    def test_a_drawing_with_other_letters_and_margins_joins(self, corpus) -> None:
+        for seed in range(3):
+            corpus.picture(f"{seed}en", diagram(seed, ENGLISH))
+            corpus.picture(f"{seed}es", diagram(seed, SPANISH, left=44))
+        corpus.run(NearDuplicates())
+        assert groups_of(corpus) == [[f"{seed}en", f"{seed}es"] for seed in range(3)]
+
+    def test_a_drawing_with_other_letters_is_another_if_so_wanted(self, corpus) -> None:
+        for name, picture in (("en", diagram(2, ENGLISH)), ("es", diagram(2, SPANISH, left=44))):
+            corpus.picture(name, picture)
+        corpus.run(NearDuplicates(relabelled=False))
+        assert groups_of(corpus) == []
+
+    def test_a_drawing_with_one_part_in_another_colour_is_another(self, corpus) -> None:
+        one, other = diagram(1, ENGLISH), diagram(1, ENGLISH)
+        for picture, colour in ((one, (30, 60, 200)), (other, (200, 60, 30))):
+            ImageDraw.Draw(picture).rectangle((300, 200, 380, 280), colour)
+            corpus.picture("blue" if picture is one else "red", picture)
+        corpus.run(NearDuplicates())
+        assert groups_of(corpus) == []
+
+    def test_the_same_shape_elsewhere_is_another_picture(self, corpus) -> None:
+        for at in range(4):
+            picture = Image.new("RGB", (64, 64), (240, 240, 235))
+            ImageDraw.Draw(picture).ellipse((8 + 5 * at, 20, 32 + 5 * at, 44), (200, 40, 40))
+            corpus.picture(f"p{at}", picture)
+        corpus.run(NearDuplicates())
+        assert groups_of(corpus) == []
+
+    @pytest.mark.parametrize("picture", [blobs(3, 96), diagram(3, ENGLISH), as_jpeg(blobs(4, 200))])
+    @pytest.mark.parametrize(
+        ("orientations", "found"),
+        [("none", {"left0", "other"}), ("flip", {"left0", "mirrored0", "other"}), ("all", None)],
+    )
+    def test_turned_and_mirrored_copies_join_where_wanted(self, corpus, picture, orientations, found) -> None:
+        everything = {"other"}
+        for turn in range(4):
+            for kind, seen in (("left", picture), ("mirrored", ImageOps.mirror(picture.convert("RGB")))):
+                corpus.picture(f"{kind}{turn}", seen.rotate(90 * turn, expand=True))
+                everything.add(f"{kind}{turn}")
+        corpus.picture("other", as_jpeg(picture.convert("RGB"), 85))
+        corpus.picture("foreign", blobs(77))
+        corpus.run(NearDuplicates(orientations=orientations))
+        groups = corpus.groups()
+        assert {name for name in groups if groups[name] == groups["left0"]} == (found or everything)
+        assert groups["foreign"] == "foreign"
+
+    def test_a_turned_copy_that_comes_later_joins(self, corpus) -> None:
+        corpus.picture("a", blobs(0))
+        corpus.run(NearDuplicates(orientations="all"))
+        corpus.picture("b", as_jpeg(blobs(0)).rotate(-90))
+        corpus.run(NearDuplicates(orientations="all"))
+        assert groups_of(corpus) == [["a", "b"]]
+
+    @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "WEBP"])
+    def test_equal_pixels_in_another_lossless_file_are_one_picture(self, corpus, kind: str) -> None:
+        picture = blobs(0).quantize(200).convert("RGB")  # so few colours that a GIF holds them all
+        files = {}
+        for encoding in ("PNG", kind):
+            out = io.BytesIO()
+            picture.save(out, encoding, **({"lossless": True} if encoding == "WEBP" else {}))
+            files[encoding] = normalise(out.getvalue(), Limits())
+        assert files[kind].original_format == kind.lower()
+        assert files[kind].image_id == files["PNG"].image_id
+
+    def test_of_equally_large_originals_the_preferred_one_stays(self, corpus) -> None:
+        corpus.db.execute("CREATE TABLE picture_quality (image_id VARCHAR, sharpness FLOAT)")
+        for name, sharpness, side in (("p", 0.2, 90), ("q", 0.7, 90), ("r", None, 90), ("s", 0.9, 80)):
+            corpus.picture(name, as_jpeg(blobs(0), 80 + ord(name) % 7), side=side)
+            corpus.sample(f"s{name}", name, "a hat")
+            corpus.db.execute("INSERT INTO picture_quality VALUES (?, ?)", [name, sharpness])
+        verdicts = corpus.run(NearDuplicates(prefer="picture_quality.sharpness"))
+        assert kept(verdicts) == {"sq"}
+
+    def test_a_preference_for_a_signal_that_is_not_there_is_an_error(self, corpus) -> None:
+        with pytest.raises(StepError, match=r"annotators\.picture_quality"):
+            corpus.run(NearDuplicates(prefer="picture_quality.sharpness"))
 
     def test_rows_drop_only_when_everything_agrees(self, corpus) -> None:
         corpus.picture("p", blobs(0), side=500)
