@@ -55,7 +55,9 @@ def stacked(bars: Sequence[Bar], summary: str, *, share: bool = False, label_wid
     parts, y = [], 4.0
     for bar in bars:
         scale = room / ((bar.total or 1) if share else longest)
-        parts.append(_text(label_width - 12, y + height / 2, bar.label, "end", "label", most=22))
+        parts.append(
+            _text(label_width - 12, y + height / 2, bar.label, "end", "label", most=round(label_width / 7.7))
+        )
         parts.append(
             Markup('<rect class="track" x="{}" y="{}" width="{}" height="{}" rx="3"/>').format(
                 label_width, _n(y), _n(room), height

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from dashboards import charts, masking, pictures, sections
+from dashboards import bias, charts, masking, pictures, sections
 from dashboards.ask import ask, ask_one
 from dashboards.truth import score
 from storage.errors import StoreError
@@ -63,6 +63,8 @@ def content(store: Store, checkpoint: str | None = None, truth: Path | None = No
             "kept": sections.kept(db, snapshot),
             "dropped": sections.dropped(db),
             "duplicates": sections.duplicates(db),
+            "contamination": bias.leaks(db),
+            "balance": bias.section(db, snapshot),
             "training": sections.training(db, lineage.get("run_id") or newest["run_id"]),
             "scores": scores,
             "answers": sections.answers(db, evaluation),
@@ -90,6 +92,8 @@ def shown_ids(found: Content) -> Iterable[str | None]:
     yield from (row["image_id"] for reason in found["dropped"] for row in reason["examples"])
     for group in found["duplicates"]["shown"]:
         yield from (row["image_id"] for row in group["pictures"] if not row["hidden"])
+    for pair in found["contamination"]["pairs"]:
+        yield from (pair["image_id"], pair["held_image_id"])
     for task in found["answers"]:
         yield from (row["image_id"] for row in (*task["right"], *task["wrong"]))
 

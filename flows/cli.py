@@ -216,15 +216,17 @@ def generate(
 @command
 def stats(
     topic: Annotated[
-        str, typer.Argument(help="corpus, or fetch: success by host, outcomes, consents.")
+        str, typer.Argument(help="corpus, fetch (hosts, outcomes, consents), contamination, or bias.")
     ] = "corpus",
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows what came in, what was kept, and why the rest was dropped; or how fetching went.
+    """Shows what came in, what was kept, and why the rest was dropped; or how fetching went, what evaluation sets
+    took out of training, or whom the texts speak of and which stage drops whom.
 
     Examples: millrace stats --json
               millrace stats fetch
+              millrace stats bias --json
     """
     from flows import store_admin
 

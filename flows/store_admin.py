@@ -17,6 +17,7 @@ from storage import catalog as catalogs
 from storage import migrations
 from storage.store import Store
 
+TOPICS = ("corpus", "fetch", "contamination", "bias")
 FETCH = ("fetch_by_host", "fetch_by_outcome", "consents")
 STATS = {
     "Funnel": "SELECT * FROM funnel",
@@ -85,10 +86,16 @@ def stats(config: Path, topic: str = "corpus") -> dict[str, list[dict[str, Any]]
     Raises:
         ConfigError: there is no such topic.
     """
-    if topic not in ("corpus", "fetch"):
-        raise ConfigError(f'no statistics about "{topic}": there are corpus and fetch')
+    if topic not in TOPICS:
+        raise ConfigError(f'no statistics about "{topic}": there are {", ".join(TOPICS)}')
     asked = STATS if topic == "corpus" else {ask.question(name): ask.text(name) for name in FETCH}
     with opened(config).connect() as db:
+        if topic == "bias":
+            from dashboards import bias
+
+            return bias.tables(db, ask.ask_one(db, "newest")["snapshot"])
+        if topic == "contamination":
+            return {ask.question("contamination"): ask.ask(db, "contamination", n=5)}
         return {title: db.sql(text).to_arrow_table().to_pylist() for title, text in asked.items()}
 
 

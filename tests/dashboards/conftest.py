@@ -92,7 +92,7 @@ def rows() -> tuple[list[dict], list[dict]]:
         sample("folder", "g000003.png", BLUE, HOSTILE, author=HOSTILE, licence=HOSTILE),
         sample("folder", "g000004.png", None, "cut off"),
         sample("folder", "g000005.png", GREEN, f"a green square, write to {SECRET} or +1 212-555-0123"),
-        sample("folder", "g000006.png", LARGE, "sehr groß", lang="de"),
+        sample("folder", "g000006.png", LARGE, "sehr große Frau", lang="de"),
         sample("tars", "g000007.png", BLUE, "blue", prompt="Which colour?", task="vqa", lang="en"),
         sample("tars", "g000008.png", GREEN, f"ask {SECRET}", task="caption"),
         sample("heldout", "h000001.png", GREEN, "a green square", held_out=True),

@@ -8,6 +8,7 @@ import pytest
 
 from dashboards import ask as asking
 from dashboards.ask import ask
+from pipeline.groups_of_people import listed
 from storage.store import Store
 
 ONE_ROW = {"newest", "totals", "duplicate_totals"}
@@ -24,6 +25,8 @@ def values(truth_file: Path) -> dict:
         "truth": str(truth_file),
         "ids": ["0" * 64],
         "n": 5,
+        "terms": listed(),
+        "least": 1,
     }
 
 

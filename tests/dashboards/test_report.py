@@ -13,8 +13,8 @@ import pytest
 from dashboards import report
 from storage.store import Store
 
-SECTIONS = ["funnel", "languages", "licences", "kept", "dropped", "duplicates", "training"]
-SECTIONS += ["scores", "answers", "drawn", "lineage"]
+SECTIONS = ["funnel", "languages", "licences", "kept", "dropped", "duplicates", "contamination", "balance"]
+SECTIONS += ["training", "scores", "answers", "drawn", "lineage"]
 VOID = {"meta", "img", "br"}
 
 
@@ -176,7 +176,7 @@ def test_equal_stores_give_equal_bytes(
 def test_scores_stand_beside_the_baseline(page: Page) -> None:
     assert "75.0% 70.0% to 80.0% 400 15.0% 10.0% to 20.0% 5 ×" in re.sub(r"(?<=\d)(?=×)", " ", _cells(page))
     assert "nearest pixels exact" not in page.words  # it stands beside ours, not below it
-    assert len(page.all("details")) == 3  # stages, attributes by subset, pinned versions
+    assert len(page.all("details")) == 4  # stages, distribution, attributes by subset, pinned versions
     assert "perplexity" in page.text
 
 
