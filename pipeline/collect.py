@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.decoders import Decoders
 from pipeline.step import RAW, Shard, Source, digest
 from pipeline.text import clean
-from pipeline.web.source import WebSource
-from storage import media, tables
+from pipeline.web.source import WITHDRAWN, WebSource
+from storage import media, panels, tables
 from storage.media import Limits, MediaError
 
 STAGE = "collect"
 VERSION = 1
 """Raised whenever the same shard would give other rows."""
+FIRST_PIECE = 1 << 30
+"""Position of the first piece of a document's first picture; those of its n-th row begin `panels.MOST` * n later. They stand
+behind all rows of the document, under its origin: what is withdrawn or replaced there takes them with it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Rows:
         self.origin, self._policy, self._now = origin, policy(limits), datetime.now(UTC)
         self._made: dict[str, list[dict]] = {"samples": [], "decisions": []}
         self._pictures: dict[str, dict] = {}
+        self._pieces: dict[tuple[str, str], set[str]] = {}
         self.bytes = 0
         """Of the pictures that are held."""
 
@@ -66,6 +71,8 @@ class Rows:
         if prompt_reason and not reason and not text_reason:  # an answer without its question is none
             reason, detail = prompt_reason, "the prompt"
         reason = reason or text_reason or _nothing(picture, text)
+        if picture is not None and reason is None:
+            detail = _place(picture)
         row = _sample_row(self.origin, raw, picture, prompt, text, self._now)
         self._made["samples"].append(row)
         self._made["decisions"].append(
@@ -79,6 +86,26 @@ class Rows:
                 "policy": self._policy,
             }
         )
+        if picture is not None and reason is None:
+            self._add_pieces(raw, picture)
+
+    def _add_pieces(self, raw: dict, picture: media.Picture) -> None:
+        """A row for each piece of a picture, without text: that tells of the whole. A document has them once, however many of
+        its rows show the picture."""
+        first = FIRST_PIECE + panels.MOST * (raw["position"] or 0)
+        of = (raw["document"] or raw["origin"], picture.image_id)
+        if (
+            not picture.panels
+            or of in self._pieces
+            or not FIRST_PIECE <= first < 2 * FIRST_PIECE - panels.MOST
+        ):
+            return
+        bare = raw | dict.fromkeys(("text", "prompt", "label", "lang"))
+        self._pieces[of] = {
+            sample_id(self.origin.name, raw["origin"], first + n) for n in range(len(picture.panels))
+        }
+        for place, piece in enumerate(picture.panels):
+            self.add({**bare, "document": of[0], "position": first + place}, piece, None, None)
 
     def tables(self) -> dict[str, pa.Table]:
         """The rows by table.
@@ -87,6 +114,13 @@ class Rows:
             SourceIdentityError: two rows have the same (origin, position).
         """
         out = {name: _table(name, rows) for name, rows in self._made.items()}
+        if self._pieces:  # a changed origin takes its former pieces back: not those that were made anew
+            anew = pa.array(set().union(*self._pieces.values()), pa.string())
+            old = pc.and_(
+                pc.equal(out["decisions"]["reason"], WITHDRAWN), pc.is_in(out["decisions"]["sample_id"], anew)
+            )
+            keep = pc.invert(pc.fill_null(old, False))
+            out = {name: rows.filter(keep) for name, rows in out.items()}  # the same rows, in the same order
         out["images"] = _table("images", list(self._pictures.values()))
         _check_unique(out["samples"])
         return out
@@ -164,8 +198,18 @@ def _nothing(picture: media.Picture | None, text: str | None) -> str | None:
     return "empty_row" if picture is None and not text else None
 
 
+def _place(picture: media.Picture) -> str | None:
+    """What was taken of the original, if that is not all."""
+    if picture.box is None:
+        return None
+    return (
+        "{}, {} to {}, {}".format(*picture.box) + f" of {picture.original_width} x {picture.original_height}"
+    )
+
+
 def _image_row(picture: media.Picture) -> dict:
-    return dict(vars(picture))  # a Picture is a row of `images`, without its part
+    """A Picture is a row of `images`, without its part."""
+    return {name: value for name, value in vars(picture).items() if name not in ("box", "panels")}
 
 
 def _sample_row(

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -333,9 +333,11 @@ def send(link: Connection, found: Picture | MediaError) -> None:
     if isinstance(found, MediaError):
         link.send_bytes(json.dumps({"reason": found.reason, "detail": found.detail}).encode())
         return
-    told = {name: value for name, value in vars(found).items() if name != "image"}
-    link.send_bytes(json.dumps(told).encode())
-    link.send_bytes(found.image)
+    pictures = (found, *found.panels)
+    told = [{n: v for n, v in vars(one).items() if n not in ("image", "panels")} for one in pictures]
+    link.send_bytes(json.dumps({"pictures": told}).encode())
+    for one in pictures:
+        link.send_bytes(one.image)
 
 
 def received(link: Connection) -> Picture | MediaError:
@@ -345,7 +347,13 @@ def received(link: Connection) -> Picture | MediaError:
         EOFError, OSError: the decoder ended.
     """
     told = json.loads(link.recv_bytes(1 << 20))
-    return MediaError(**told) if "reason" in told else Picture(**told, image=link.recv_bytes(LONGEST))
+    if "reason" in told:
+        return MediaError(**told)
+    whole, *pieces = (
+        Picture(**one | {"box": tuple(one["box"]) if one["box"] else None}, image=link.recv_bytes(LONGEST))
+        for one in told["pictures"]
+    )
+    return replace(whole, panels=tuple(pieces))
 
 
 def decode(raw: bytes, limits: Limits) -> Picture | MediaError:

@@ -6,6 +6,8 @@ The rules, in order:
 - Whatever the header tells (pixels, sides) is judged before a pixel is decoded.
 - The first frame counts; EXIF orientation is applied; colours under an embedded ICC profile become sRGB.
 - 16-bit samples are scaled to 8 by 255/65535; alpha is laid over white; larger pictures shrink to `max_side`.
+- Where the settings ask for it, uniform bars are cut off (`storage/trim.py`), and a collage or a very long page also
+  gives its panels or tiles (`storage/panels.py`), each a picture of its own.
 - What came lossless is stored as PNG and what came lossy as JPEG, so equal pixels in two lossless files give
   equal stored bytes, and one `image_id`.
 """
@@ -16,8 +18,8 @@ import functools
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from PIL import (  # the plugins imported here are the allow-list
@@ -43,7 +45,8 @@ from PIL import (  # the plugins imported here are the allow-list
 )
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage import frames
+from storage import frames, panels, trim
+from storage.trim import Box
 
 PLUGINS = (
     JpegImagePlugin, PngImagePlugin, GifImagePlugin, WebPImagePlugin, AvifImagePlugin, MpoImagePlugin,
@@ -104,6 +107,13 @@ class Limits(BaseModel):
     )
     format: Literal["auto", "png", "jpeg"] = Field(default="auto", description="Stored encoding.")
     quality: int = Field(default=90, ge=1, le=95, description="JPEG quality.")
+    trim: Literal["no", "bars", "margins"] = Field(
+        default="no",
+        description="Cut off: bars with a straight edge; or also grounds of one colour around it.",
+    )
+    panels: bool = Field(
+        default=False, description="Collages and long pages are also stored in pieces, each a row of its own."
+    )
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,10 @@ class Picture:
     original_width: int
     original_height: int
     original_bytes: int
+    box: Box | None = None
+    """What was taken of the upright original, in its pixels; None for all of it. Not stored."""
+    panels: tuple[Picture, ...] = ()
+    """Its pieces, in reading order, if there are any. Not stored here."""
 
 
 def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
@@ -132,24 +146,22 @@ def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
     picture = _open(raw, limits)
     mode, (width, height), kind = picture.mode, picture.size, str(picture.format)
     try:
-        stored = _upright_rgb(picture, limits.max_side)
+        taken = _upright_rgb(picture, limits)
         encoding = limits.format if limits.format != "auto" else _encoding(picture, kind, raw)
     except Exception as error:  # a decoder may raise anything; each is a verdict on this file only
         raise verdict(error) from error
-    image = _encode(stored, encoding, limits.quality)
-    return Picture(
-        image_id=hashlib.sha256(image).hexdigest(),
-        image=image,
-        width=stored.width,
-        height=stored.height,
-        format=encoding,
-        frames=frames.count(picture, kind, raw),
-        original_mode=mode,
-        original_format=kind.lower(),
-        original_width=width,
-        original_height=height,
-        original_bytes=len(raw),
+    many = frames.count(picture, kind, raw)
+    whole, *pieces = (
+        _stored(one, encoding, limits.quality, many, mode, kind.lower(), width, height, len(raw), box)
+        for one, box in taken
     )
+    return replace(whole, panels=tuple(pieces))
+
+
+def _stored(picture: Image.Image, encoding: str, quality: int, many: int, *original: Any) -> Picture:
+    image = _encode(picture, encoding, quality)
+    digest = hashlib.sha256(image).hexdigest()
+    return Picture(digest, image, picture.width, picture.height, encoding, many, *original)
 
 
 def pixels(image: bytes, size: int) -> np.ndarray:
@@ -248,19 +260,40 @@ def verdict(error: Exception) -> MediaError:
 # --- pixels
 
 
-def _upright_rgb(picture: Image.Image, max_side: int) -> Image.Image:
-    profile = picture.info.get("icc_profile")
+def _upright_rgb(picture: Image.Image, limits: Limits) -> list[tuple[Image.Image, Box | None]]:
+    """Upright RGB of the picture and of its panels, each with what it took of the original if that is not all."""
+    profile, side, full = picture.info.get("icc_profile"), limits.max_side, max(picture.size)
     if picture.format == "PNG":
         _true_key(picture)
-    if max(picture.size) > max_side:
-        picture.draft(None, _fit(picture.size, max_side))  # JPEG only: decodes at 1/2, 1/4 or 1/8
+    wanted = panels.decoded_side(picture.size, side) if limits.panels else side
+    if full > wanted:
+        picture.draft(None, _fit(picture.size, wanted))  # JPEG only: decodes at 1/2, 1/4 or 1/8
     picture.load()
     turn = UPRIGHT.get(_orientation(picture))
     small = _eight_bit(picture)
-    if max(small.size) > max_side:
-        small = _shrunk(small, _fit(small.size, max_side))
-    rgb = _to_srgb(_over_white(small), profile)
-    return rgb.transpose(turn) if turn is not None else rgb
+    if limits.trim == "no" and not limits.panels:
+        rgb = _finished(small, profile, side)
+        return [(rgb.transpose(turn) if turn is not None else rgb, None)]
+    upright = small.transpose(turn) if turn is not None else small
+    pixels = np.asarray(_over_white(upright).convert("RGB"))
+    whole: Box = (0, 0, *upright.size)
+    inside = trim.box(pixels, limits.trim == "margins") if limits.trim != "no" else whole
+    scale = full / max(upright.size)
+    return [
+        (
+            _finished(upright.crop(box) if box != whole else upright, profile, side),
+            (round(box[0] * scale), round(box[1] * scale), round(box[2] * scale), round(box[3] * scale))
+            if box != whole
+            else None,
+        )
+        for box in (inside, *(panels.boxes(pixels) if limits.panels else ()))
+    ]
+
+
+def _finished(picture: Image.Image, profile: bytes | None, max_side: int) -> Image.Image:
+    if max(picture.size) > max_side:
+        picture = _shrunk(picture, _fit(picture.size, max_side))
+    return _to_srgb(_over_white(picture), profile)
 
 
 def _shrunk(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
