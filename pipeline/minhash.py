@@ -70,7 +70,9 @@ def agreement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def jaccard(hashes: np.ndarray, starts: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Jaccard index of each pair of sets (i, j), given as in `signatures`: float64 [m]."""
     a, b = (_keyed(hashes, starts, side) for side in (i, j))
-    common = np.intersect1d(a, b, assume_unique=True)
+    both = np.concatenate([a, b])
+    both.sort(kind="stable")  # merges what is sorted already
+    common = both[1:][both[1:] == both[:-1]]
     inside, of_a, of_b = (
         np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(i)) for keys in (common, a, b)
     )
@@ -78,8 +80,10 @@ def jaccard(hashes: np.ndarray, starts: np.ndarray, i: np.ndarray, j: np.ndarray
 
 
 def _keyed(hashes: np.ndarray, starts: np.ndarray, sets: np.ndarray) -> np.ndarray:
-    """The sets' distinct elements, with the place in `sets` in the upper 32 bits."""
+    """The sets' distinct elements in order, with the place in `sets` in the upper 32 bits."""
     counts = starts[sets + 1] - starts[sets]
     pair = np.repeat(np.arange(len(sets), dtype=np.uint64), counts)
     offsets = np.repeat(starts[sets] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return np.unique((pair << np.uint64(32)) | hashes[offsets + np.arange(len(offsets))])
+    keys = (pair << np.uint64(32)) | hashes[offsets + np.arange(len(offsets))]
+    keys.sort()
+    return keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]

@@ -35,6 +35,7 @@ UNSPACED = (
 SKIN_TONES = (0x1F3FB, 0x1F3FF)
 SELECTORS = (0xFE00, 0xFE0F)
 """Variation selectors say how a character is drawn, not which it is."""
+ASCII = 128
 LAST = 0x323B0
 """Code points from here on (private use, tags, unassigned) are no words."""
 BETWEEN, PART, ALONE = 0, 1, 2
@@ -49,7 +50,7 @@ def words(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of the words of n texts (null is empty), in their order: uint64 [w]; and where each text's words
     begin and the last ones end: int64 [n + 1]."""
     codes, starts = _characters(texts)
-    kinds, values = _alphabet()
+    kinds, values = _alphabet(ASCII if codes.dtype == np.uint8 else LAST + 1)
     kind = kinds[codes]
     part = kind == PART
     first = np.zeros(len(codes) + 1, bool)
@@ -154,15 +155,15 @@ def _characters(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def _alphabet() -> tuple[np.ndarray, np.ndarray]:
-    """What each code point is, uint8, and a number for it, uint64."""
+def _alphabet(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each of the first code points is, uint8, and a number for it, uint64."""
     classes = {"L": PART, "M": PART, "N": PART}
     kinds = np.fromiter(
         (
             ALONE
             if (category := unicodedata.category(chr(code))) == "So"
             else classes.get(category[0], BETWEEN)
-            for code in range(LAST + 1)
+            for code in range(size)
         ),
         np.uint8,
     )
@@ -171,8 +172,8 @@ def _alphabet() -> tuple[np.ndarray, np.ndarray]:
         block[block != BETWEEN] = ALONE
     kinds[SKIN_TONES[0] : SKIN_TONES[1] + 1] = ALONE
     kinds[SELECTORS[0] : SELECTORS[1] + 1] = BETWEEN
-    kinds[LAST] = BETWEEN
-    return kinds, mixed(np.arange(1, LAST + 2, dtype=np.uint64) * BASE)
+    kinds[LAST:] = BETWEEN
+    return kinds, mixed(np.arange(1, size + 1, dtype=np.uint64) * BASE)
 
 
 @cache

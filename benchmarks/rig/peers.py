@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 ONE_THREAD = dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def environment(bench: Bench, package: str) -> Path:
-    """The interpreter of `.bench/peers/<package>`; made at the first call, with the package's newest version.
+def environment(bench: Bench, package: str, *needs: str) -> Path:
+    """The interpreter of `.bench/peers/<package>`; made at the first call, with the package's newest version, or with
+    all that is needed if it is more than that.
 
     Raises:
         BenchmarkError: pip could not install it.
@@ -27,7 +28,15 @@ def environment(bench: Bench, package: str) -> Path:
     if not mark.exists():
         print(f"installing {package} into {folder}", flush=True)
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package)
+        _run(
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *(needs or (package,)),
+        )
         mark.touch()
     return python
 
