@@ -12,6 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.config import ImageTokenizerConfig, TrainConfig
+from pipeline.collect import Origin
+from pipeline.denoise import Denoise
+from pipeline.segment import Segment
 from pipeline.splits import Splits
 from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, load
 from pipeline.web.settings import FetchSettings
@@ -50,6 +53,8 @@ class SourceConfig(BaseModel):
     held_out: bool = Field(
         False, description="An evaluation set: never trained on, and guarded against leaks."
     )
+    denoise: Denoise | None = Field(None, description="As [denoise], for the texts of this source.")
+    segment: Segment | None = Field(None, description="As [segment], for the texts of this source.")
 
 
 class StepConfig(BaseModel):
@@ -126,6 +131,8 @@ class Config(Settings):
     run: RunConfig = RunConfig()
     media: Limits = Limits()
     fetch: FetchSettings = FetchSettings()
+    denoise: Denoise = Denoise()
+    segment: Segment = Segment()
     sources: tuple[SourceConfig, ...] = ()
     annotators: tuple[StepConfig, ...] = ()
     filters: tuple[StepConfig, ...] = ()
@@ -154,7 +161,21 @@ class Config(Settings):
     def source_steps(self) -> dict[str, Source | WebSource]:
         kinds = (Source, WebSource)
         return {
-            s.name: _step(s, kinds, f"sources.{s.name}", {"use", "name", "held_out"}) for s in self.sources
+            s.name: _step(s, kinds, f"sources.{s.name}", set(SourceConfig.model_fields)) for s in self.sources
+        }
+
+    @cached_property
+    def origins(self) -> dict[str, Origin]:
+        """The sources by name, each with what is done to its texts."""
+        return {
+            s.name: Origin(
+                s.name,
+                self.source_steps[s.name],
+                s.held_out,
+                s.denoise or self.denoise,
+                s.segment or self.segment,
+            )
+            for s in self.sources
         }
 
     @cached_property
@@ -263,6 +284,9 @@ def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     raw["store"] = _anchored(raw.get("store", {}), base, {"path": "store"})
     if isinstance(sources := raw.get("sources"), list):
         raw["sources"] = [_anchored(source, base) for source in sources]
+    for settings in (raw, *(raw["sources"] if isinstance(sources, list) else ())):
+        if isinstance(settings, dict) and "segment" in settings:
+            settings["segment"] = _anchored(settings["segment"], base)
     return raw
 
 
@@ -271,7 +295,9 @@ def _anchored(settings: Any, base: Path, defaults: dict[str, str] | None = None)
     if not isinstance(settings, dict):
         return settings
     return {
-        key: _absolute(value, base) if key in ("path", "root") and isinstance(value, str) else value
+        key: _absolute(value, base)
+        if key in ("path", "root", "tokenizer") and isinstance(value, str)
+        else value
         for key, value in {**(defaults or {}), **settings}.items()
     }
 

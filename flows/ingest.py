@@ -25,7 +25,7 @@ from flows.config import Config, read
 from flows.progress import bar, say
 from flows.runners import task_runner
 from pipeline import splits, stage
-from pipeline.collect import Origin
+from pipeline.collect import Origin, forget_passages
 from pipeline.errors import SourceError
 from pipeline.stage import Job
 from pipeline.step import Annotator, digest
@@ -125,14 +125,13 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
     A library that is down keeps nobody else from being read; a folder that is not there is a mistake to tell at once.
     """
     made, failed, config = 0, {}, site.config
-    for settings in config.sources:
-        origin = Origin(settings.name, config.source_steps[settings.name], settings.held_out)
+    for name, origin in config.origins.items():
         if isinstance(origin.source, WebSource):
             try:
                 made += harvest(site, origin)
             except SourceError as error:
-                failed[settings.name] = str(error)
-                say(f"[red]{settings.name}: {escape(str(error))}[/]; going on with the others")
+                failed[name] = str(error)
+                say(f"[red]{name}: {escape(str(error))}[/]; going on with the others")
             continue
         state = origin.source.state()
         if stage.unchanged(site.store, origin, config.media, state):
@@ -140,7 +139,9 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
         jobs = stage.plan_collect(site.store, origin, config.media)
         memory = config.fetch.decoder_memory
         function = partial(stage.work_collect, limits=config.media, memory=memory)
-        made += mill(site, f"collect {settings.name}", jobs, function)
+        made += mill(site, f"collect {name}", jobs, function)
+        if jobs:
+            forget_passages(site.store, name)
         stage.listed(site.store, origin, config.media, state)
     return made, failed
 

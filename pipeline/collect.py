@@ -1,24 +1,31 @@
-"""One shard of a source into rows: sample ids, decoded and re-encoded pictures, cleaned text, first decisions."""
+"""One shard of a source into rows: sample ids, decoded and re-encoded pictures, denoised text, first decisions.
+
+What a text lost on the way is the `detail` of its decision ("markup 12, tail 31", in bytes), also where it is kept.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.decoders import Decoders
+from pipeline.denoise import Denoise
+from pipeline.segment import PASSAGE, PASSAGE_SQL, Segment, cut_documents, passage_origin
 from pipeline.step import RAW, Shard, Source, digest
-from pipeline.text import clean
 from pipeline.web.source import WITHDRAWN, WebSource
 from storage import media, panels, tables
 from storage.media import Limits, MediaError
+from storage.store import Store
 
 STAGE = "collect"
-VERSION = 1
+PROMPT = "prompt"
+"""For denoising, a prompt is a task of its own."""
+VERSION = 2
 """Raised whenever the same shard would give other rows."""
 FIRST_PIECE = 1 << 30
 """Position of the first piece of a document's first picture; those of its n-th row begin `panels.MOST` * n later. They stand
@@ -32,16 +39,23 @@ class Origin:
     name: str
     source: Source | WebSource
     held_out: bool = False
+    denoise: Denoise = field(default_factory=Denoise)
+    segment: Segment = field(default_factory=Segment)
+
+    def fingerprint(self) -> str:
+        """Of the source's settings and of what is done to its texts."""
+        text = [self.denoise.model_dump(mode="json"), self.segment.fingerprint()]
+        return digest([self.name, self.held_out, self.source.fingerprint(), text])
 
 
 def policy(limits: Limits) -> str:
-    """Fingerprint of all that decides here."""
+    """Fingerprint of all that decides here which rows are kept."""
     return digest(["collect", VERSION, limits.model_dump(mode="json")])
 
 
 def part_key(origin: Origin, shard: Shard, limits: Limits) -> str:
     """Key of the part that holds a shard: its content, the source's settings and the limits."""
-    return digest([origin.name, origin.held_out, origin.source.fingerprint(), policy(limits), shard.key])
+    return digest([origin.fingerprint(), policy(limits), shard.key])
 
 
 def sample_id(source: str, origin: str, position: int) -> str:
@@ -66,26 +80,30 @@ class Rows:
         if picture is not None and picture.image_id not in self._pictures:
             self._pictures[picture.image_id] = _image_row(picture)
             self.bytes += len(picture.image)
-        text, text_reason = clean(raw["text"])
-        prompt, prompt_reason = clean(_bytes(raw["prompt"]))
+        raw["task"] = raw["task"] or "caption"
+        denoise = self.origin.denoise
+        text, text_reason, told = denoise.clean(raw["text"], raw["task"])
+        prompt, prompt_reason, _ = denoise.clean(_bytes(raw["prompt"]), PROMPT)
         if prompt_reason and not reason and not text_reason:  # an answer without its question is none
             reason, detail = prompt_reason, "the prompt"
         reason = reason or text_reason or _nothing(picture, text)
-        if picture is not None and reason is None:
-            detail = _place(picture)
+        if reason is None:
+            detail = "; ".join(filter(None, [picture and _place(picture), told])) or None
         row = _sample_row(self.origin, raw, picture, prompt, text, self._now)
-        self._made["samples"].append(row)
-        self._made["decisions"].append(
-            {
-                "sample_id": row["sample_id"],
-                "source": self.origin.name,
-                "stage": STAGE,
-                "kept": reason is None,
-                "reason": reason,
-                "detail": detail,
-                "policy": self._policy,
-            }
-        )
+        passages = self.origin.segment.passages(text, raw) if reason is None else []
+        for one in _in_passages(row, passages) if len(passages) > 1 else (row,):
+            self._made["samples"].append(one)
+            self._made["decisions"].append(
+                {
+                    "sample_id": one["sample_id"],
+                    "source": self.origin.name,
+                    "stage": STAGE,
+                    "kept": reason is None,
+                    "reason": reason,
+                    "detail": detail if one is row else None,
+                    "policy": self._policy,
+                }
+            )
         if picture is not None and reason is None:
             self._add_pieces(raw, picture)
 
@@ -113,6 +131,8 @@ class Rows:
         Raises:
             SourceIdentityError: two rows have the same (origin, position).
         """
+        kept = [decision["kept"] for decision in self._made["decisions"]]
+        cut_documents(self._made["samples"], kept, self.origin.segment, _whole)
         out = {name: _table(name, rows) for name, rows in self._made.items()}
         if self._pieces:  # a changed origin takes its former pieces back: not those that were made anew
             anew = pa.array(set().union(*self._pieces.values()), pa.string())
@@ -142,6 +162,28 @@ def collect(origin: Origin, shard: Shard, limits: Limits, decoders: Decoders) ->
             rows.add(raw, *_picture(raw, found))
         del raws, raw_pictures, found  # before the next batch is read
     return rows.tables()
+
+
+OUTDATED = f"""
+SELECT p.sample_id FROM samples p JOIN samples s
+ON s.source = p.source AND s.position = p.position AND s.origin = regexp_replace(p.origin, '{PASSAGE.pattern}', '')
+WHERE p.source = ? AND p.{PASSAGE_SQL} AND p.part <> s.part
+"""
+"""A passage comes in the part of the row that it was cut from; what lies in another part is of an earlier text."""
+
+
+def forget_passages(store: Store, source: str) -> int:
+    """Removes passages that are left of texts which were replaced since, or are cut elsewhere now; returns how many.
+
+    They go as a replaced row goes: from the present version of all tables, not from snapshots that pin others.
+    """
+    with store.lock():
+        with store.connect() as db:
+            found = db.sql(OUTDATED, params=[source]).to_arrow_table()["sample_id"]
+        beside = [t.name for t in (*tables.TABLES.values(), *store.declared()) if t.key[0] == "sample_id"]
+        for name in sorted(beside, key=lambda name: name == "samples") if len(found) else ():
+            store.delete(name, found)  # `samples` last: a kill before it begins anew
+    return len(found)
 
 
 def _check_unique(samples: pa.Table) -> None:
@@ -198,6 +240,11 @@ def _nothing(picture: media.Picture | None, text: str | None) -> str | None:
     return "empty_row" if picture is None and not text else None
 
 
+def _whole(position: int) -> int:
+    """Position of the row whose picture a piece is of; of any other row its own."""
+    return position if position < FIRST_PIECE else (position - FIRST_PIECE) // panels.MOST
+
+
 def _place(picture: media.Picture) -> str | None:
     """What was taken of the original, if that is not all."""
     if picture.box is None:
@@ -236,7 +283,7 @@ def _sample_row(
         "text": text,
         "text_bytes": len(raw["text"]) if raw["text"] is not None else None,
         "lang": raw["lang"],
-        "task": raw["task"] or "caption",
+        "task": raw["task"],
         "label": raw["label"],
         "licence": raw["licence"],
         "author": raw["author"],
@@ -245,6 +292,22 @@ def _sample_row(
         "fetched_at": raw["fetched_at"] or now,
         "http": raw["http"],
     }
+
+
+def _in_passages(row: dict, passages: list[str]) -> Iterator[dict]:
+    """A row for each passage of a row's text. Their `text_bytes` add up to those of the text as it came: the first row's
+    hold what was cut away."""
+    lengths = [len(passage.encode()) for passage in passages]
+    came = row["text_bytes"]
+    for number, (passage, length) in enumerate(zip(passages, lengths, strict=True)):
+        origin = passage_origin(row["origin"], number)
+        one = row if not number else dict(row)
+        one |= {"origin": origin, "text": passage, "text_bytes": length}
+        if number:
+            one |= {"sample_id": sample_id(row["source"], origin, row["position"]), "image_id": None}
+        else:
+            one["text_bytes"] = came - sum(lengths[1:])
+        yield one
 
 
 def _table(name: str, rows: list[dict]) -> pa.Table:

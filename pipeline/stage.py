@@ -18,6 +18,7 @@ from pipeline import collect as collecting
 from pipeline import cursors
 from pipeline.collect import Origin
 from pipeline.decoders import MEMORY, Decoders
+from pipeline.segment import PASSAGE_SQL
 from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
 from storage.media import Limits
@@ -46,14 +47,14 @@ class Job:
 def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
     """Lists a source's shards that no committed part holds."""
     assert isinstance(origin.source, Source)
-    known = store.read("samples", ["origin", "version", "part"], where=f"source = '{origin.name}'")
+    own = f"source = '{origin.name}' AND NOT {PASSAGE_SQL}"
+    known = store.read("samples", ["origin", "version", "part"], where=own)
     present = set(known["part"].unique().to_pylist())
-    now = digest(sorted(filter(None, present)))
     jobs = []
     for shard in origin.source.shards(known.select(["origin", "version"])):
         key = collecting.part_key(origin, shard, limits)
-        if key not in present and store.has("samples", key):  # replaced since, and back again
-            key = digest([key, now])
+        while key not in present and store.has("samples", key):  # replaced since, and back again
+            key = digest([key, "again"])
         jobs.append(Job(key, origin=origin, shard=shard))
     return _missing(store, "samples", jobs)
 
@@ -76,7 +77,7 @@ def listed(store: Store, origin: Origin, limits: Limits, state: str | None) -> N
 
 def _mark(store: Store, origin: Origin, limits: Limits, state: str) -> str:
     present = store.read("samples", ["part"], where=f"source = '{origin.name}'")["part"].unique().to_pylist()
-    settings = [origin.source.fingerprint(), origin.held_out, collecting.policy(limits)]
+    settings = [origin.fingerprint(), collecting.policy(limits)]
     return digest([*settings, state, sorted(filter(None, present))])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,20 +37,29 @@ _MARKS = re.compile(rf"[^\x00-\u02ff\w\s]{{{MOST_MARKS + 1},}}")
 _ANY_SPACE = re.compile(r"\s+")
 
 
-def clean(raw: bytes | None, limit: int = MAX_BYTES) -> tuple[str | None, str | None]:
+def plain(raw: bytes, limit: int = MAX_BYTES) -> str | None:
+    """The text of bytes that are clean already: ASCII words with one space between; None for any other."""
+    return raw.decode("ascii") if len(raw) <= limit and _PLAIN_BYTES.fullmatch(raw) else None
+
+
+def clean(
+    raw: bytes | None, limit: int = MAX_BYTES, mend: Callable[[str], str] | None = None
+) -> tuple[str | None, str | None]:
     """(text, reason): the text is None when there is none left; the reason says why a text was dropped.
 
-    Reasons: text_too_long, invalid_utf8.
+    `mend` is given the text as it was decoded, with its control characters. Reasons: text_too_long, invalid_utf8.
     """
     if raw is None:
         return None, None
     if len(raw) > limit:
         return None, "text_too_long"
-    if _PLAIN_BYTES.fullmatch(raw):
-        return raw.decode("ascii"), None
+    if (ready := plain(raw)) is not None:
+        return ready, None
     text = _decode(raw)
     if text is None:
         return None, "invalid_utf8"
+    if mend is not None:
+        text = mend(text)
     text = _REMOVED.sub("", _LINE_ENDS.sub("\n", text))
     text = unicodedata.normalize("NFC", _MARKS.sub(_few_marks, text))
     text = _SPACES.sub(" ", text)

@@ -15,16 +15,24 @@ UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}
 
 
 class TextStats(Annotator):
-    """Characters, words, digits and capitals of a row's text; null where there is none."""
+    """Characters, words, digits and capitals of a row's text, and what it lost; null where there is none."""
 
-    version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = ("text",)
+    version: ClassVar[int] = 2
+    reads: ClassVar[tuple[str, ...]] = ("text", "text_bytes")
     columns: ClassVar[pa.Schema] = pa.schema(
         [
             pa.field("characters", pa.int32(), metadata={"doc": "Code points."}),
             pa.field("words", pa.int32(), metadata={"doc": "Words; in scripts without spaces, characters."}),
             pa.field("digits", pa.int32(), metadata={"doc": "Decimal digits."}),
             pa.field("capitals", pa.int32(), metadata={"doc": "Upper-case letters."}),
+            pa.field(
+                "lost",
+                pa.int32(),
+                metadata={
+                    "doc": "Bytes that denoising took away: text_bytes less those stored.",
+                    "unit": "bytes",
+                },
+            ),
         ]
     )
 
@@ -35,6 +43,7 @@ class TextStats(Annotator):
             words(text),
             pc.count_substring_regex(text, r"\p{Nd}"),
             pc.count_substring_regex(text, r"\p{Lu}"),
+            pc.subtract(rows["text_bytes"], pc.binary_length(text)),
         ]
         return pa.table(
             [rows["sample_id"], *(c.cast(pa.int32()) for c in counts)],

@@ -17,6 +17,7 @@ from pipeline import collect as collecting
 from pipeline import cursors, stage
 from pipeline.collect import Origin
 from pipeline.decoders import Decoders
+from pipeline.segment import PASSAGE_SQL
 from pipeline.step import Shard, digest
 from pipeline.web import ledger
 from pipeline.web.client import Web
@@ -80,6 +81,7 @@ def run(
     if harvest.complete:
         remember(store, origin, harvest.cursor)
     if made and before.rows.num_rows:  # something may have been withdrawn or replaced
+        collecting.forget_passages(store, origin.name)
         upkeep.drop_orphans(store)
     return Taken(made, harvest.fetched, harvest.complete)
 
@@ -160,7 +162,7 @@ SELECT s.origin, s.version, s.position, s.part,
                 AND try_cast(s.http ->> 'next_due' AS TIMESTAMPTZ) <= ?::TIMESTAMPTZ, false) AS due,
        coalesce(try_cast(s.http ->> 'tries' AS INTEGER), 0) AS tries
 FROM samples s LEFT JOIN decisions d ON d.sample_id = s.sample_id AND d.stage = '{collecting.STAGE}'
-WHERE s.source = ?
+WHERE s.source = ? AND NOT s.{PASSAGE_SQL}
 """
 
 

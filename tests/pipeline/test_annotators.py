@@ -103,7 +103,9 @@ def test_equal_pictures_get_equal_hashes_whatever_they_are_batched_with() -> Non
 
 
 def stats(text: str | None) -> dict:
-    rows = pa.table({"sample_id": ["a"], "text": pa.array([text], pa.string())})
+    rows = pa.table(
+        {"sample_id": ["a"], "text": pa.array([text], pa.string()), "text_bytes": pa.array([60], pa.int64())}
+    )
     return TextStats().annotate(rows, {}).to_pylist()[0]
 
 
@@ -132,7 +134,12 @@ def test_digits_and_capitals() -> None:
         "words": None,
         "digits": None,
         "capitals": None,
+        "lost": None,
     }
+
+
+def test_what_denoising_took_is_counted_in_bytes() -> None:
+    assert stats("Straße")["lost"] == 60 - 7
 
 
 @pytest.mark.parametrize(
