@@ -88,7 +88,7 @@ class Rows:
             reason, detail = prompt_reason, "the prompt"
         reason = reason or text_reason or _nothing(picture, text)
         if reason is None:
-            detail = "; ".join(filter(None, [picture and _place(picture), told])) or None
+            detail = "; ".join(filter(None, [_place(picture) if picture else None, told])) or None
         row = _sample_row(self.origin, raw, picture, prompt, text, self._now)
         passages = self.origin.segment.passages(text, raw) if reason is None else []
         for one in _in_passages(row, passages) if len(passages) > 1 else (row,):
