@@ -86,18 +86,23 @@ class Decontaminate(Gather):
         return f"text IS NOT NULL{'' if self.captions else ' AND image_id IS NULL'}"
 
     def _overlaps(self, db: duckdb.DuckDBPyConnection, judged: str) -> str:
-        """SQL of (sample_id, held): rows that share a run of words; streamed against the held-out runs in memory."""
+        """SQL of (sample_id, held): rows that share a run of words.
+
+        Runs of training texts stream past those of the held-out ones, which alone are kept in memory: left to itself,
+        DuckDB cannot tell which side of the join is the small one.
+        """
         sizes = [row[0] for row in db.sql("SELECT DISTINCT words FROM guarded_words ORDER BY 1").fetchall()]
         texts = split(f"SELECT sample_id, text FROM {judged} WHERE {self._worded()}")
-        found = [
-            f"SELECT sample_id, held FROM (SELECT sample_id, unnest({runs(str(size))}) AS says FROM ({texts}) "
-            f"WHERE len(w) >= {size}) JOIN (SELECT says, held FROM guarded_words WHERE words = {size}) USING (says)"
-            for size in sizes
-        ]
-        return (
-            " UNION ALL ".join(found)
-            or "SELECT NULL::VARCHAR AS sample_id, NULL::VARCHAR AS held WHERE false"
-        )
+        db.execute("CREATE OR REPLACE TEMP TABLE overlapping (sample_id VARCHAR, held VARCHAR)")
+        db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        for size in sizes:
+            db.execute(
+                "INSERT INTO overlapping SELECT sample_id, held FROM "
+                f"(SELECT sample_id, unnest({runs(str(size))}) AS says FROM ({texts}) WHERE len(w) >= {size}) "
+                f"JOIN (SELECT says, held FROM guarded_words WHERE words = {size}) USING (says)"
+            )
+        db.execute("RESET disabled_optimizers")
+        return "SELECT sample_id, held FROM overlapping"
 
 
 def split(texts: str) -> str:
