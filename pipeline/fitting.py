@@ -46,10 +46,10 @@ def _refined(a: np.ndarray, b: np.ndarray, fit: np.ndarray) -> tuple[np.ndarray,
     for _ in range(ROUNDS):
         moved, weight = _weighted(a, b, fit)
         down, right = np.gradient(moved, axis=(1, 2))
-        slopes = np.stack([right * place, right, down * place[:, None], down], 1).reshape(n, 4, -1)
-        pull = slopes * weight.reshape(n, 1, -1)
+        slopes = np.stack([right * place, right, down * place[:, None], down], 1).reshape(n, 4, side * side)
+        pull = slopes * weight.reshape(n, 1, side * side)
         change = np.linalg.solve(
-            pull @ slopes.transpose(0, 2, 1) + stiff, pull @ (b - moved).reshape(n, -1, 1)
+            pull @ slopes.transpose(0, 2, 1) + stiff, pull @ (b - moved).reshape(n, side * side, 1)
         )
         fit = (fit + change[:, :, 0].clip(-step, step)).clip(-most, most)
     return fit, _weighted(a, b, fit)[1].mean((1, 2))

@@ -5,6 +5,7 @@ What is compared is small: thumbnails uint8 [n, SIDE, SIDE, 3] in colour, layout
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -135,7 +136,7 @@ def _blocks(chosen: np.ndarray) -> Iterator[np.ndarray]:
 
 def _toned(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`a` with the gain and shift that best bring it to `b`, float32 [n, ...]: by least squares, between the limits."""
-    x, y = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    x, y = _flat(a), _flat(b)
     low, high = CLIPPED
     inside = ((x > low) & (x < high) & (y > low) & (y < high)).astype(np.float32)
     count = np.maximum(inside.sum(1), 1)
@@ -147,11 +148,16 @@ def _toned(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (x * gain[:, None] + shift[:, None]).clip(0, 255).reshape(a.shape)
 
 
+def _flat(cells: np.ndarray) -> np.ndarray:
+    """[n, ...] as [n, m], also where n is 0."""
+    return cells.reshape(len(cells), math.prod(cells.shape[1:]))
+
+
 def _worst(error: np.ndarray) -> np.ndarray:
     """Mean of the worst cells of an error [n, SIDE, SIDE, 3], pooled two by two: [n]."""
     rows = error[:, ::2] + error[:, 1::2]
     pooled = (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
-    cells = _length(pooled).reshape(len(error), -1)
+    cells = _flat(_length(pooled))
     return np.partition(cells, -WORST, axis=1)[:, -WORST:].mean(1)
 
 
