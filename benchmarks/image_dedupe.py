@@ -129,5 +129,7 @@ def limit(folder: Path) -> float:
     paths = sorted(folder.iterdir())
     with ThreadPoolExecutor(2) as pool:
         began = time.perf_counter()
-        list(pool.map(lambda path: cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), 1).size, paths))
+        list(
+            pool.map(lambda path: cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), 1) is None, paths)
+        )
     return len(paths) / (time.perf_counter() - began)
