@@ -1,0 +1,81 @@
+"""Faces are found where the detector says, and nothing is said where there is none.
+
+YuNet's weights are not part of the project: a file of the same layout, written by hand, takes white squares for faces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image, ImageDraw
+
+from pipeline.annotators.faces import Faces, NoFaceDetector
+from pipeline.filters.faces import Faces as Keeping
+from tests.pipeline.onnx_file import white_squares
+from tests.pipeline.test_trim import raw
+
+
+def people(*corners: tuple[int, int], size: tuple[int, int] = (320, 320)) -> bytes:
+    picture = Image.new("RGB", size, "black")
+    for x, y in corners:
+        ImageDraw.Draw(picture).rectangle((x, y, x + 7, y + 7), fill="white")
+    return raw(picture)
+
+
+def rows(*pictures: bytes) -> pa.Table:
+    ids = [str(n) for n in range(len(pictures))]
+    return pa.table({"image_id": ids, "image": pa.array(pictures, pa.binary())})
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    (tmp_path / "yunet.onnx").write_bytes(white_squares())
+    return tmp_path / "yunet.onnx"
+
+
+def test_faces_are_counted_and_placed(weights: Path) -> None:
+    none, two, wide = (
+        Faces(model=str(weights))
+        .annotate(rows(people(), people((80, 40), (240, 160)), people((160, 80), size=(640, 320))), {})
+        .to_pylist()
+    )
+    assert none == {"image_id": "0", "count": 0, "boxes": [], "largest": 0, "surest": 0}
+    assert two["count"] == 2 and len(two["boxes"]) == 8
+    centres = {
+        (
+            round(320 * (two["boxes"][n] + two["boxes"][n + 2]) / 2),
+            round(320 * (two["boxes"][n + 1] + two["boxes"][n + 3]) / 2),
+        )
+        for n in (0, 4)
+    }
+    assert centres == {(84, 44), (244, 164)}
+    assert two["largest"] == pytest.approx(16 * 16 / 320**2, rel=0.01)
+    assert two["surest"] == pytest.approx(1, abs=0.01)
+    assert wide["count"] == 0  # half the size: a cell is a quarter white
+
+
+def test_without_weights_nothing_is_said(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(NoFaceDetector, match="no weights are named; set model to"):
+        Faces().annotate(rows(people()), {})
+    with pytest.raises(NoFaceDetector, match="there is no file"):
+        Faces(model=str(tmp_path / "absent.onnx")).annotate(rows(people()), {})
+    (tmp_path / "other.onnx").write_bytes(b"no weights")
+    with pytest.raises(NoFaceDetector, match="cannot read"):
+        Faces(model=str(tmp_path / "other.onnx")).annotate(rows(people()), {})
+    with pytest.raises(NoFaceDetector, match="has sha256"):
+        Faces(model=str(weights), sha256="0" * 64).annotate(rows(people()), {})
+    right = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert Faces(model=str(weights), sha256=right).annotate(rows(people((8, 8))), {})[
+        "count"
+    ].to_pylist() == [1]
+
+
+def test_pictures_of_people_are_dropped() -> None:
+    table = pa.table(
+        {"faces.count": [0, 1, 3, None], "faces.largest": pa.array([0, 0.2, 0.01, None], pa.float32())}
+    )
+    assert Keeping().keep(table).to_pylist() == [True, False, False, None]
+    assert Keeping(most=3, largest=0.1).keep(table).to_pylist() == [True, False, True, None]
