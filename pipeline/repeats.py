@@ -6,6 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from operator import eq
 
 LONGEST = 8
 """Words of a phrase that is looked for; a caption said twice as a whole may be longer."""
@@ -67,6 +68,8 @@ def collapsed(text: str) -> str:
 def _run(bare: list[str], size: int) -> tuple[int, int] | None:
     """The first stretch in which a phrase of so many words comes again and again, and the rest of one may follow."""
     needed = size * (TIMES - 1) if size > 1 else TIMES
+    if sum(map(eq, bare, bare[size:])) < needed:
+        return None
     same = 0
     for place in range(len(bare) - size + 1):
         if place + size < len(bare) and bare[place] == bare[place + size]:

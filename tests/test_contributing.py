@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -11,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from PIL import Image
 
 import flows
 from flows import deployments
@@ -65,6 +70,58 @@ def test_the_filter(rooms: Path) -> None:
     assert load(settings.pop("use"), Filter) is found
     rows = pa.table({"original_width": [31, 32, None]})
     assert found(**settings).keep(rows).to_pylist() == [False, True, None]
+
+
+TINY = """
+[[sources]]
+use = "sources.folder"
+name = "pictures"
+path = "pictures"
+
+[tokens.text]
+vocab_size = 300
+[tokens.image]
+steps = 2
+width = 8
+threads = 1
+least_psnr = 0
+least_usage = 0
+"""
+"""All else that a configuration needs, small enough for a test."""
+
+
+@pytest.mark.slow
+def test_the_filter_in_a_real_ingest(tmp_path: Path, prefect_api: str) -> None:
+    """As a contributor would: the file into a copy of the project, the lines into the TOML, and `millrace ingest`."""
+    for room in ("storage", "pipeline", "model", "flows", "dashboards"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pipeline/filters/min_width.py").write_text(blocks("A filter")[0])
+    (tmp_path / "millrace.toml").write_text(TINY + blocks("A filter", "toml")[0])
+    (tmp_path / "pictures").mkdir()
+    rng, narrow = np.random.default_rng(0), set[str]()
+    for at in range(12):
+        width = 24 if at % 3 == 0 else 40
+        narrow |= {f"{at}.png"} if width == 24 else set()
+        pixels = rng.integers(0, 256, (40, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"pictures/{at}.png")
+        (tmp_path / f"pictures/{at}.txt").write_text(f"picture number {at} of the contributor")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "ingest", "--config", "millrace.toml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PREFECT_API_URL": prefect_api},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Store.open(tmp_path / "store", create=False).connect() as db:
+        query = (
+            "SELECT origin, kept, reason FROM decisions JOIN samples USING (sample_id) WHERE stage = 'filter'"
+        )
+        decided = {origin: (kept, reason) for origin, kept, reason in db.sql(query).fetchall()}
+    assert decided == {
+        f"{at}.png": (False, "narrow") if f"{at}.png" in narrow else (True, None) for at in range(12)
+    }
 
 
 def test_the_annotator(rooms: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from ftfy import badness
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.denoise import Denoise
+from pipeline.denoise import _ODD, Denoise
 from pipeline.markup import stripped, unescaped
 from pipeline.repeats import collapsed, suspected
 from pipeline.text import clean
@@ -155,6 +156,15 @@ def test_the_quick_look_never_misses_a_repetition(text: str):
     found = collapsed(text)
     assert found == text or suspected(text.encode())
     assert set(found.split()) <= set(text.split())
+
+
+WESTERN = st.characters(codec="cp1252") | st.sampled_from("вЂГўВРСβ€ΒΞā√≈‚ДЖ中ŁžÂÃ ")
+
+
+@settings(max_examples=1000)
+@given(st.text(WESTERN, max_size=12))
+def test_the_quick_look_never_misses_mojibake(text: str):
+    assert _ODD.search(text) or not badness.is_bad(text)
 
 
 def test_hostile_lengths_take_no_longer_than_they_must():
