@@ -127,6 +127,19 @@ def fit_tokenizers(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = 
 
 
 @command
+def fit_filter(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Fits the filtering network anew on the trusted training rows; the next ingest scores every row with it.
+
+    Example: millrace fit-filter --config millrace.toml
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import filtering_network as flow
+
+        show(flow.start(str(config)), as_json)
+
+
+@command
 def train(
     config: ConfigOption = DEFAULT_CONFIG,
     snapshot: Annotated[str, typer.Option(help="Which snapshot to read.")] = "latest",

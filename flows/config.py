@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from model.clip_config import FilteringConfig, ImageTextConfig
 from model.config import ImageTokenizerConfig, TrainConfig
 from pipeline.collect import Origin
 from pipeline.denoise import Denoise
@@ -141,6 +142,8 @@ class Config(Settings):
     licences: LicenceConfig = LicenceConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     tokens: TokensConfig = TokensConfig()
+    image_text: ImageTextConfig = ImageTextConfig()
+    filtering_network: FilteringConfig = FilteringConfig()
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
     ablate: AblateConfig = AblateConfig()

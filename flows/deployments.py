@@ -32,6 +32,7 @@ DEPLOYMENTS = (
     Deployment("train", "flows.train.train", "Trains on the newest snapshot.", "0 3 * * 0"),
     Deployment("evaluate", "flows.evaluate.evaluate", "Scores the newest checkpoint on the held-out rows."),
     Deployment("retrain", "flows.mill.mill", "The whole mill: ingest, train, evaluate, report."),
+    Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
     Deployment("ablate", "flows.ablate.ablate", "Asks whether each step pays, on a copy of the store."),
     Deployment("report", "flows.report.report", "Writes the report and the catalog.", "0 6 * * *"),

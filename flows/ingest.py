@@ -1,5 +1,7 @@
 """The ingest flow: collect → annotate → filter → gather → split → tokenize → snapshot.
 
+Where annotations need a filtering network and there is none yet, it is fitted after all that needs no model.
+
 Every stage skips what is committed, so running it again after a kill, or for one more shard, costs what is
 missing.
 """
@@ -20,11 +22,12 @@ from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner
 from rich.markup import escape
 
-from flows import tokenizers
+from flows import filtering_network, models, tokenizers
 from flows.config import Config, read
+from flows.models import Chain
 from flows.progress import bar, say
 from flows.runners import task_runner
-from pipeline import splits, stage
+from pipeline import splits, stage, upstream
 from pipeline.collect import Origin, forget_passages
 from pipeline.errors import SourceError
 from pipeline.stage import Job
@@ -146,33 +149,45 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
     return made, failed
 
 
-def annotate(site: Site, annotators: Sequence[Annotator], models: Mapping[str, Any]) -> int:
-    """Adds every annotator's columns to the rows that lack them."""
-    made, ids = 0, {name: model.id for name, model in models.items()}
-    for annotator in annotators:
-        jobs = stage.plan_annotate(site.store, annotator, ids)
-        given = {name: models[name] for name in annotator.needs}
+def learn(site: Site, chain: Chain) -> int:
+    """Does all that hangs on no model; where no filtering network is fitted yet, decides by it which rows train one."""
+    plain = chain.plain()
+    made = annotate(site, plain.annotators, {})
+    return made if filtering_network.fitted(site.store) else made + decide(site, plain, {})
+
+
+def annotate(site: Site, annotators: Sequence[Annotator], needed: Mapping[str, Any]) -> int:
+    """Adds every annotator's columns to the rows that lack them; `needed` are models by name."""
+    made, ids = 0, {name: model.id for name, model in needed.items()}
+    prints = upstream.fingerprints(annotators, ids)
+    for annotator in upstream.ordered(annotators):
+        jobs = stage.plan_annotate(site.store, annotator, ids, prints[annotator.table()])
+        given = {name: needed[name] for name in annotator.needs}
         function = partial(stage.work_annotate, annotator=annotator, models=given)
         made += mill(site, f"annotate {annotator.name()}", jobs, function)
     return made
 
 
-def decide(site: Site) -> int:
-    """Filters part by part, then asks each gather's question of the whole corpus."""
-    store, config = site.store, site.config
-    policy = stage.filter_policy(config.filter_steps, config.annotator_steps, config.media)
+def decide(site: Site, chain: Chain, needed: Mapping[str, Any]) -> int:
+    """Filters part by part, asks each gather's question of the whole corpus, and gives kept rows a split."""
+    store, config, ids = site.store, site.config, {name: model.id for name, model in needed.items()}
+    policy = stage.filter_policy(chain.filters, chain.annotators, config.media, ids)
     jobs = stage.plan_filter(store, policy)
-    function = partial(stage.work_filter, filters=config.filter_steps, policy=policy)
+    function = partial(stage.work_filter, filters=chain.filters, policy=policy)
     made = mill(site, "filter", jobs, function)
-    policies, held = [], held_out(store)
+    policies, held, prints = [], held_out(store), upstream.fingerprints(chain.annotators, ids)
+    hung = upstream.modelled(chain.annotators)
     stage.retire(store, [splits.STAGE, *(gather.name() for gather in config.gather_steps)])
-    for gather in config.gather_steps:
-        policy = stage.gather_policy(gather, digest([policy, held]) if gather.guards and held else policy)
+    for gather in chain.gathers:
+        before = digest([policy, held]) if gather.guards and held else policy
+        read = [prints[table] for table in gather.reads if table in hung]
+        policy = stage.gather_policy(gather, before, read)
         stage.renew(store, gather, policy)
-        policies.append(policy)
-    for gather, policy in zip(config.gather_steps, policies, strict=True):
-        made += told(f"gather {gather.name()}", partial(stage.run_gather, store, gather, policy)) > 0
-    return made
+        policies.append((gather, policy, read))
+    for gather, policy, read in policies:
+        question = partial(stage.run_gather, store, gather, policy, read)
+        made += told(f"gather {gather.name()}", question) > 0
+    return made + (told("split", partial(splits.assign_all, store, config.splits)) > 0)
 
 
 def held_out(store: Store) -> str:
@@ -198,21 +213,24 @@ def run(config: Config) -> Ingested:
     parts.commit(store, parts.waiting(store))  # what a kill left staged
     with task_runner(config.run) as runner:
         site = Site(store, config, runner)
+        chain, needed = Chain.of(config), models.early(config)
         made, failed = collect(site)
         told_off = "; ".join(f"{name}: {why}" for name, why in failed.items())
-        made += annotate(site, config.annotator_steps, {})
-        made += decide(site)
-        made += told("split", partial(splits.assign_all, store, config.splits)) > 0
+        if filtering_network.wanted(config):
+            made += learn(site, chain)
+            needed |= {models.IMAGE_TEXT: filtering_network.ready(store, config)}
+        made += annotate(site, chain.annotators, needed)
+        made += decide(site, chain, needed)
         if not funnel_totals(store)[1] and failed:
             raise SourceError(told_off)
         if not funnel_totals(store)[1]:
             raise SnapshotIncomplete("no row was kept: `millrace stats` shows what came in and where it went")
-        models = tokenizers.ready(store, config)
-        made += annotate(site, tokenizers.appliers(), models)
+        fitted = tokenizers.ready(store, config)
+        made += annotate(site, tokenizers.appliers(), fitted)
     name = snapshot.create(
         store,
-        text_tokenizer=models["text_tokenizer"].id,
-        image_tokenizer=models["image_tokenizer"].id,
+        text_tokenizer=fitted["text_tokenizer"].id,
+        image_tokenizer=fitted["image_tokenizer"].id,
         licences=config.licences.allow,
         allow_contaminated=config.decontaminate.allow,
     ).name

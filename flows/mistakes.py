@@ -27,6 +27,8 @@ USER_ERRORS = {
     "model.train": ["TrainError"],
     "model.image_tokenizer": ["GateFailed", "TokenizerError"],
     "model.checkpoint": ["CheckpointError"],
+    "model.clip": ["ImageTextModelMissing"],
+    "model.clip_train": ["FitError"],
     "duckdb": ["Error"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from flows.config import Config, ConfigError
 from flows.progress import bar, say
@@ -134,7 +135,13 @@ def pictures(store: Store, where: str, most: int, size: int) -> np.ndarray:
             "ORDER BY md5(image_id) LIMIT ?",
             params=[most],
         ).to_arrow_table()
-        db.register("drawn", ids)
+    return decoded(store, ids["image_id"], size)
+
+
+def decoded(store: Store, ids: pa.ChunkedArray, size: int) -> np.ndarray:
+    """Stored pictures in the order of their ids: uint8 [n, size, size, 3]."""
+    with store.connect() as db:
+        db.register("drawn", pa.table({"image_id": ids}))
         reader = db.sql(
             "SELECT image_id, image FROM images SEMI JOIN drawn USING (image_id)"
         ).to_arrow_reader(512)
@@ -143,5 +150,5 @@ def pictures(store: Store, where: str, most: int, size: int) -> np.ndarray:
             for batch in reader
             for image_id, image in zip(batch["image_id"].to_pylist(), batch["image"].to_pylist(), strict=True)
         }
-    ordered = [made[i] for i in ids["image_id"].to_pylist()]
+    ordered = [made[i] for i in ids.to_pylist()]
     return np.stack(ordered) if ordered else np.zeros((0, size, size, 3), np.uint8)

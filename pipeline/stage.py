@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import collect as collecting
-from pipeline import cursors
+from pipeline import cursors, upstream
 from pipeline.collect import Origin
 from pipeline.decoders import MEMORY, Decoders
 from pipeline.segment import PASSAGE_SQL
@@ -104,12 +104,15 @@ def sample_parts(store: Store) -> list[str]:
 # --- annotate ---------------------------------------------------------------------------------------------
 
 
-def plan_annotate(store: Store, annotator: Annotator, models: Mapping[str, str]) -> list[Job]:
-    """Lists the parts whose rows lack this annotator's columns, under its present fingerprint."""
+def plan_annotate(
+    store: Store, annotator: Annotator, models: Mapping[str, str], fingerprint: str = ""
+) -> list[Job]:
+    """Lists the parts whose rows lack this annotator's columns, under its present fingerprint: its own, unless one
+    is given that covers what it reads, too (`pipeline.upstream`)."""
     if annotator.table() not in tables.TABLES:
         doc = (type(annotator).__doc__ or "").strip().split("\n")[0]
         store.declare(tables.signal_table(annotator.table(), annotator.key, annotator.columns, doc))
-    fingerprint, generation = annotator.fingerprint(models), 0
+    fingerprint, generation = fingerprint or annotator.fingerprint(models), 0
     if "tokenizer_id" not in annotator.columns.names:  # tokens of several tokenizers live side by side
         generation = generations.current(store, annotator.table(), fingerprint, {})
     jobs = [Job(digest([fingerprint, generation, part]), part=part) for part in sample_parts(store)]
@@ -166,11 +169,17 @@ def _key_of(table: str) -> str:
 # --- filter -----------------------------------------------------------------------------------------------
 
 
-def filter_policy(filters: Sequence[Filter], annotators: Sequence[Annotator], limits: Limits) -> str:
-    """Fingerprint of the whole chain and of the annotations that it reads."""
-    read = {column.split(".")[0] for f in filters for column in f.reads if "." in column}
-    upstream = [a.fingerprint(dict.fromkeys(a.needs, "")) for a in annotators if a.table() in read]
-    return digest([[f.fingerprint() for f in filters], upstream, collecting.policy(limits)])
+def filter_policy(
+    filters: Sequence[Filter],
+    annotators: Sequence[Annotator],
+    limits: Limits,
+    models: Mapping[str, str] = {},
+) -> str:
+    """Fingerprint of the whole chain and of the annotations that it reads; `models` by name to hash."""
+    read = {table for f in filters for table in upstream.signals(f)}
+    made = upstream.fingerprints(annotators, models)
+    listed = [made[a.table()] for a in annotators if a.table() in read]
+    return digest([[f.fingerprint() for f in filters], listed, collecting.policy(limits)])
 
 
 def plan_filter(store: Store, policy: str) -> list[Job]:
@@ -225,9 +234,9 @@ def decision_rows(ids: Any, source: Any, stage: str, reason: Any, detail: Any, p
 # --- gather -----------------------------------------------------------------------------------------------
 
 
-def gather_policy(gather: Gather, upstream: str) -> str:
-    """Fingerprint of a gather after all that decided before it."""
-    return digest([gather.fingerprint(), upstream])
+def gather_policy(gather: Gather, before: str, read: Sequence[str] = ()) -> str:
+    """Fingerprint of a gather after all that decided before it, and of annotations that hang on a model."""
+    return digest([gather.fingerprint(), before, *read])
 
 
 def renew(store: Store, gather: Gather, policy: str) -> int:
@@ -245,11 +254,15 @@ def retire(store: Store, stages: Collection[str]) -> None:
         generations.current(store, "decisions", "", {"stage": stage})
 
 
-def run_gather(store: Store, gather: Gather, policy: str) -> int:
-    """Asks the whole corpus one question about the rows that are still in; returns how many were decided."""
+def run_gather(store: Store, gather: Gather, policy: str, read: Sequence[str] = ()) -> int:
+    """Asks the whole corpus one question about the rows that are still in; returns how many were decided.
+
+    `read`: fingerprints of annotations that hang on a model, and on which its own tables hang, too.
+    """
     stage, generation = gather.name(), renew(store, gather, policy)
+    own = digest([gather.fingerprint(), *read]) if read else gather.fingerprint()
     for table in gather.writes:
-        generations.current(store, table, gather.fingerprint(), {})
+        generations.current(store, table, own, {})
     with store.connect() as db:
         candidates(db, stage)
         rows, mark = counted(db, "candidates")

@@ -3,7 +3,7 @@
 <store>/store.json            schema version, annotators' tables
 <store>/tables/<name>/        a Delta table: Parquet and `_delta_log`
 <store>/staging/<part>/       work that is complete but not committed yet (storage.parts)
-<store>/checkpoints, tokenizers, reports
+<store>/checkpoints, tokenizers, filtering, reports
 <store>/catalog.duckdb        derived, may be deleted at any time
 """
 
@@ -30,7 +30,7 @@ from storage.meta import Meta
 from storage.rows import batch_rows, conformed, write_files
 from storage.tables import TABLES, Table
 
-FOLDERS = ("checkpoints", "tokenizers", "staging", "reports")
+FOLDERS = ("checkpoints", "tokenizers", "filtering", "staging", "reports")
 CACHED_LISTS = 256
 
 MEMORY_LIMIT = "2GB"
@@ -71,7 +71,7 @@ class Store:
     # Folders, locks, declared tables
 
     def folder(self, kind: str) -> Path:
-        """A folder inside the store: checkpoints, tokenizers, staging or reports."""
+        """A folder inside the store: checkpoints, tokenizers, filtering, staging or reports."""
         if kind not in FOLDERS:
             raise StoreError(f"no folder {kind!r} in a store: one of {', '.join(FOLDERS)}")
         folder = self.path / kind

@@ -1,0 +1,60 @@
+"""The models that steps say they need: which, and where the flow gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.config import Config
+from model.clip import ImageTextModel
+from model.clip_config import OWN
+from pipeline import upstream
+from pipeline.step import Annotator, Filter, Gather, Step
+
+IMAGE_TEXT = "image_text_model"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The steps of an ingest."""
+
+    annotators: Sequence[Annotator]
+    """In the order in which they run."""
+    filters: Sequence[Filter]
+    gathers: Sequence[Gather]
+
+    @classmethod
+    def of(cls, config: Config) -> Chain:
+        return cls(upstream.ordered(config.annotator_steps), config.filter_steps, config.gather_steps)
+
+    def plain(self) -> Chain:
+        """Those that hang on no model."""
+        tables = upstream.modelled(self.annotators)
+        return Chain(
+            [one for one in self.annotators if one.table() not in tables],
+            [one for one in self.filters if not _read(one) & tables],
+            [one for one in self.gathers if not _read(one) & tables],
+        )
+
+
+def _read(step: Step) -> set[str]:
+    return {one.split(".")[0] for one in step.reads}
+
+
+def needed(config: Config, model: str) -> bool:
+    """Whether an annotator of the configuration needs a model of that name."""
+    return any(model in step.needs for step in config.annotator_steps)
+
+
+def early(config: Config) -> dict[str, Any]:
+    """The models that are there before anything is collected: what cannot be loaded is told at once.
+
+    Raises:
+        ImageTextModelMissing: the image-text model cannot be loaded.
+    """
+    found: dict[str, Any] = {}
+    settings = config.image_text
+    if needed(config, IMAGE_TEXT) and settings.model != OWN:
+        found[IMAGE_TEXT] = ImageTextModel.load(settings.model, settings.pretrained, settings.cache)
+    return found
