@@ -282,9 +282,12 @@ def parse(raw: dict[str, Any], origin: str = "configuration") -> Config:
 
 
 def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Makes the store's and the sources' relative paths absolute; sample ids never hold them."""
+    """Makes the relative paths of the store, the sources and the image-text model ("./folder") absolute."""
     raw = dict(raw)
     raw["store"] = _anchored(raw.get("store", {}), base, {"path": "store"})
+    if isinstance(model := raw.get("image_text"), dict):
+        paths = {k: v for k, v in model.items() if isinstance(v, str) and v.startswith((".", "~", "$"))}
+        raw["image_text"] = model | {key: _absolute(value, base) for key, value in paths.items()}
     if isinstance(sources := raw.get("sources"), list):
         raw["sources"] = [_anchored(source, base) for source in sources]
     for settings in (raw, *(raw["sources"] if isinstance(sources, list) else ())):

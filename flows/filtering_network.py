@@ -134,7 +134,7 @@ def _others(steps: Sequence[Step], but: Sequence[Step], word: Any) -> str:
     return ", ".join(map(literal, words)) or "''"
 
 
-@flow(name="fit-filter")
+@flow(name="fit_filter")
 def fit_filter(config: str = "millrace.toml") -> dict[str, Any]:
     """Fits the filtering network anew on the trusted training rows; the next ingest scores every row with it.
 

@@ -213,7 +213,7 @@ def run(config: Config) -> Ingested:
     parts.commit(store, parts.waiting(store))  # what a kill left staged
     with task_runner(config.run) as runner:
         site = Site(store, config, runner)
-        chain, needed = Chain.of(config), models.early(config)
+        chain, needed = Chain.of(config), models.early(store, config)
         made, failed = collect(site)
         told_off = "; ".join(f"{name}: {why}" for name, why in failed.items())
         if filtering_network.wanted(config):

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows import checkpoints
 from flows.config import Config
+from model.captioner import Captioner
 from model.clip import ImageTextModel
 from model.clip_config import OWN
-from pipeline import upstream
+from pipeline import upstream, zero_shot
+from pipeline.annotators.own_captions import OwnCaptions
 from pipeline.step import Annotator, Filter, Gather, Step
+from storage.store import Store
 
-IMAGE_TEXT = "image_text_model"
+IMAGE_TEXT, CAPTIONS = "image_text_model", "caption_model"
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,24 @@ def needed(config: Config, model: str) -> bool:
     return any(model in step.needs for step in config.annotator_steps)
 
 
-def early(config: Config) -> dict[str, Any]:
+def early(store: Store, config: Config) -> dict[str, Any]:
     """The models that are there before anything is collected: what cannot be loaded is told at once.
 
     Raises:
         ImageTextModelMissing: the image-text model cannot be loaded.
+        NeedsPretrainedModel: a step asks of the filtering network what only a pretrained model knows.
+        ConfigError: captions by a checkpoint are asked for, and there is none.
     """
     found: dict[str, Any] = {}
     settings = config.image_text
     if needed(config, IMAGE_TEXT) and settings.model != OWN:
         found[IMAGE_TEXT] = ImageTextModel.load(settings.model, settings.pretrained, settings.cache)
+    elif needed(config, IMAGE_TEXT):
+        for step in config.annotator_steps:
+            zero_shot.refuse_own(step)
+    for step in config.annotator_steps:
+        if isinstance(step, OwnCaptions):
+            saved = checkpoints.load(store, step.checkpoint).model.saved
+            assert saved is not None
+            found[CAPTIONS] = Captioner.load(saved.folder, store.folder("tokenizers"))
     return found

@@ -17,7 +17,7 @@ class ImageTextConfig(BaseModel):
         OWN,
         min_length=1,
         description='"own": the filtering network; or a model of open_clip ("ViT-B-32"), "hf-hub:owner/name", or a '
-        "folder with open_clip_config.json and its weights.",
+        "folder (./name) with open_clip_config.json and its weights.",
     )
     pretrained: str = Field("", description="With a model of open_clip: a tag, or a file of weights.")
     cache: str = Field("", description="Folder of downloaded weights; open_clip's own if empty.")

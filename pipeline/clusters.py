@@ -1,0 +1,63 @@
+"""Groups of vectors that lie together, and the pairs in them that are nearly the same: k-means on the sphere.
+
+All of it works on float32 vectors of length 1, so that a dot product is a cosine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+BATCH = 4096
+"""Vectors of a round of mini-batch k-means."""
+BLOCK = 1024
+"""Vectors that are held against all of their cluster at once."""
+
+
+def fit(vectors: np.ndarray, clusters: int, seed: int, rounds: int = 50) -> np.ndarray:
+    """Centroids float32 [clusters, dim] of vectors [n, dim], n ≥ clusters.
+
+    Sculley, "Web-Scale K-Means Clustering", 2010: batches drawn at random move the centroid of each of their vectors by
+    a step that shrinks with what it has seen. Here the centroids keep length 1.
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, clusters]))
+    centroids = vectors[np.sort(rng.choice(len(vectors), clusters, replace=False))].copy()
+    seen = np.zeros(clusters, np.int64)
+    for _ in range(rounds):
+        batch = vectors[rng.integers(0, len(vectors), min(BATCH, len(vectors)))]
+        label = nearest(batch, centroids, 1)[:, 0]
+        order = np.argsort(label, kind="stable")
+        which, first, many = np.unique(label[order], return_index=True, return_counts=True)
+        seen[which] += many
+        sums = np.add.reduceat(batch[order], first, axis=0)
+        moved = centroids[which] + (sums - many[:, None] * centroids[which]) / seen[which, None]
+        centroids[which] = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+    return centroids.astype(np.float32)
+
+
+def nearest(vectors: np.ndarray, centroids: np.ndarray, probes: int) -> np.ndarray:
+    """The clusters that each vector is nearest to, the nearest first: int64 [n, min(probes, clusters)]."""
+    probes = min(probes, len(centroids))
+    found = np.empty((len(vectors), probes), np.int64)
+    for start in range(0, len(vectors), BATCH):
+        close = vectors[start : start + BATCH] @ centroids.T
+        found[start : start + BATCH] = np.argsort(-close, axis=1, kind="stable")[:, :probes]
+    return found
+
+
+def alike(sides: Sequence[np.ndarray], fresh: np.ndarray, least: float) -> Iterator[np.ndarray]:
+    """Chunks of pairs [2, m] of positions, one of each pair fresh (bool [n]), whose cosines are all at least `least`.
+
+    `sides` are matrices [n, dim]: of the pictures, say, and of their texts. Each pair comes once.
+    """
+    places = np.flatnonzero(fresh)
+    for start in range(0, len(places), BLOCK):
+        rows = places[start : start + BLOCK]
+        close = np.ones((len(rows), len(fresh)), bool)
+        for side in sides:
+            close &= side[rows] @ side.T >= least
+        i, j = np.nonzero(close)
+        i = rows[i]
+        once = (j < i) | ((j > i) & ~fresh[j])
+        yield np.stack([i[once], j[once]])
