@@ -63,7 +63,10 @@ def test_a_model_of_ones_own_folder_judges_pictures_and_another_one_anew(mill: A
     tiny(mill.path / "tiny", 0)
     add(mill, ZERO_SHOT)
     assert mill.ingest()["kept"] > 0
-    query = "SELECT image_id, label, share, nsfw, score FROM labels JOIN safety USING (image_id) JOIN aesthetics USING (image_id)"
+    query = (
+        "SELECT image_id, label, share, nsfw, score FROM labels JOIN safety USING (image_id) "
+        "JOIN aesthetics USING (image_id)"
+    )
     first = sorted(mill.sql(query))
     [(pictures,)] = mill.sql("SELECT count(*) FROM images")
     assert len(first) == pictures and {row[1] for row in first} <= {"circle", "square"}
