@@ -23,7 +23,7 @@ class NearDuplicates(Gather):
     with the largest original stays. Held-out and training rows are apart: `decontaminate` judges those.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[tuple[str, ...]] = ("perceptual_hash",)
     writes: ClassVar[tuple[str, ...]] = ("groups",)
     radius: int = Field(12, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
