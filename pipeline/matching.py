@@ -19,8 +19,8 @@ FLIPS = 1
 """Differing bits of a band that are looked up: pairs of up to 4 * FLIPS + 3 are all found, most of those beyond."""
 CAP = 512
 """Look-alikes held against a hash, per lookup."""
-CHUNK = 1 << 21
-"""Pairs compared at once: about 100 MB."""
+CHUNK = 1 << 16
+"""Pairs compared at once: their arrays stay in the cache."""
 PART_OF = 1 << 22
 """Hashes for which a band is searched in one go."""
 
@@ -99,21 +99,24 @@ def slice_pairs(
     for mask in _masks(flips):
         bucket = asked_values ^ np.uint16(mask)
         new = np.flatnonzero(piece.holds(bucket))
+        low, high = starts[bucket[new]], starts[bucket[new].astype(np.int64) + 1]
+        crowded = np.flatnonzero(high - low > cap)
         if mask or asked is not None:
-            place = np.searchsorted(keys, asked_keys[new] ^ np.uint64(mask << (64 - BAND_BITS)))
+            flipped = asked_keys[new[crowded]] ^ np.uint64(mask << (64 - BAND_BITS))
+            place = np.searchsorted(keys, flipped)
         else:
-            place = rank[first_new + new]
-        low = np.maximum(starts[bucket[new]], place - cap // 2)
-        high = np.minimum(starts[bucket[new].astype(np.int64) + 1], place + cap // 2)
-        for n, j in _expand(new, order, low, high, chunk):
-            before = j < n + first_new
-            n, j = n[before], j[before]
+            place = rank[first_new + new[crowded]]
+        low[crowded] = np.maximum(low[crowded], place - cap // 2)
+        high[crowded] = np.minimum(high[crowded], place + cap // 2)
+        for n, at in _expand(new, low, high, chunk):
+            near = np.bitwise_count(asked_keys[n] ^ keys[at]) <= radius
+            n, j = n[near], order[at[near]]
             differing = asking[n] ^ words[j]
-            near = np.bitwise_count(differing) <= radius
+            first = j < n + first_new
             for earlier in range(piece.band):  # found there already
-                near &= np.bitwise_count(Slice(earlier).values(differing)) > flips
-            if near.any():
-                yield n[near] + first_new, j[near]
+                first &= np.bitwise_count(Slice(earlier).values(differing)) > flips
+            if first.any():
+                yield n[first] + first_new, j[first]
 
 
 def _rotated(words: np.ndarray, band: int) -> np.ndarray:
@@ -132,9 +135,9 @@ def _masks(flips: int) -> list[int]:
 
 
 def _expand(
-    new: np.ndarray, order: np.ndarray, low: np.ndarray, high: np.ndarray, chunk: int
+    new: np.ndarray, low: np.ndarray, high: np.ndarray, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each of `new` with those at order[low:high], in chunks of about `chunk`."""
+    """Each of `new` with each of range(low, high), in chunks of about `chunk`."""
     counts = np.maximum(high - low, 0)
     ends = np.cumsum(counts)
     start = 0
@@ -142,8 +145,11 @@ def _expand(
         done = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, done + chunk, side="right")))
         size = counts[start:stop]
-        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-        yield np.repeat(new[start:stop], size), order[np.repeat(low[start:stop], size) + within]
+        begins = np.cumsum(size) - size
+        yield (
+            np.repeat(new[start:stop], size),
+            np.arange(size.sum()) + np.repeat(low[start:stop] - begins, size),
+        )
         start = stop
 
 
