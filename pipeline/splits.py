@@ -88,7 +88,7 @@ def _bonds(rows: str) -> str:
     """SQL of (node, bond): what each node of a relation (node, image_id, document_id, source) hangs on."""
     picture, document = (
         _number("'g'", "coalesce(group_id, image_id)"),
-        _number("'d'", "source", "document_id"),
+        _number("'d'", "source", "split_part(document_id, '.', 1)"),  # parts of a long one are one document
     )
     return (
         f"SELECT node, {picture} AS bond FROM {rows} LEFT JOIN groups USING (image_id) "

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
     (doc, text)
-    for doc in ("docs/collecting.md", "README.md")
+    for doc in ("docs/collecting.md", "docs/preparing.md", "README.md")
     for text in BLOCK.findall((ROOT / doc).read_text())
 ]
 

@@ -52,6 +52,14 @@ def test_documents_and_pictures_chain(corpus) -> None:
     assert found["6"][0] == "6"
 
 
+def test_parts_of_a_long_document_are_one_document(corpus) -> None:
+    corpus.sample("1", None, document_id="d.0")
+    corpus.sample("2", None, document_id="d.7")
+    corpus.sample("3", None, document_id="e.0")
+    found = split(corpus)
+    assert found["1"] == found["2"] and found["3"][0] == "3"
+
+
 def test_documents_of_two_sources_are_two(corpus) -> None:
     corpus.sample("1", None, document_id="d", source="a")
     corpus.sample("2", None, document_id="d", source="b")
