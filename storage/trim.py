@@ -23,9 +23,9 @@ STRAIGHT, PAIRED = 0.6, 0.25
 """Share of the first line inside that differs: of a bar that stands alone, and of one of two that are equal."""
 STEP = 16
 """Levels from the line before the edge to the line behind it: a gradient takes longer."""
-TRACES, RAGGED = 0.01, 0.2
-"""Share of a bar's pixels that may differ softly: the compression's. And of those on its last lines that may differ hard,
-as a share of what differs behind the edge."""
+TRACES, SPECKLED, RAGGED = 0.01, 0.3, 0.2
+"""Share of a bar's pixels that may differ softly: far from the content, and among the traces of its colours. And of those
+on its last lines that may differ hard, as a share of what differs behind the edge."""
 MIXED = 0.7
 """A line whose colours lie nearer to the bar than this, of the next line's distance, was mixed when it was scaled."""
 THICK = (3, 8, 8)
@@ -106,14 +106,16 @@ def bar(rgb: np.ndarray) -> Bar | None:
     part = apart[:, start:end]
     shares = (part > HARD).mean(1)
     first = int(np.argmax(shares > 2 * TRACES))
-    near = shares[first : first + BLOCK + 1]
-    straight = float(near.max())
-    edge = first + int(np.argmax(near >= max(PAIRED, STRAIGHT * straight)))
+    begun = shares[first : first + BLOCK + 1]
+    straight = float(begun.max())
+    edge = first + int(np.argmax(begun >= max(PAIRED, STRAIGHT * straight)))
     if straight < PAIRED or not 2 <= edge <= MOST * len(rgb):
         return None
-    far = apart[: max(0, edge - RINGING)]
+    far, near = apart[: max(0, edge - RINGING)], apart[: max(0, edge - BLOCK)]
     means = part[[edge - 2, min(edge + 1, len(part) - 1)]].mean(1)
-    if (far > HARD).any() or np.count_nonzero(far > SOFT) > TRACES * far.size:
+    if (near > HARD).any() or np.count_nonzero(near > SOFT) > SPECKLED * near.size:
+        return None
+    if np.count_nonzero(far > SOFT) > TRACES * far.size:
         return None
     if shares[: edge - 1].max() > RAGGED * straight or (apart[: edge - 1] > INK).any():
         return None

@@ -56,7 +56,7 @@ def above(one: list[float], other: list[float]) -> float:
 
 def test_few_photos_have_bars_and_planted_ones_are_cut_to_the_pixel(photos: list[Image.Image]) -> None:
     bare = [picture for picture in photos if whole(picture)]
-    assert len(bare) >= 0.95 * len(photos)  # of all 555, 18 have bars, each of which is one
+    assert len(bare) >= 0.95 * len(photos)
     exact = into = tried = 0
     for at, picture in enumerate(bare):
         bars = [(0, 20, 0, 20), (31, 0, 31, 0), (9, 9, 9, 9)][at % 3]
