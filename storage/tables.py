@@ -261,8 +261,8 @@ TABLES: dict[str, Table] = {
             ("run_id", "state"),
             (
                 RUN_ID,
-                Column("kind", STRING, "ingest, fit, train or evaluate."),
-                Column("state", STRING, "started, finished or failed: one row each."),
+                Column("kind", STRING, "ingest, fit, train, evaluate or snapshot."),
+                Column("state", STRING, "started, finished or failed: one row each; contaminated: taken knowingly."),
                 Column("snapshot", STRING, "The snapshot read or made."),
                 Column("config", STRING, "JSON of the settings."),
                 Column("code_version", STRING, "Commit or package version."),
