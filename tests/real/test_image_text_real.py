@@ -72,7 +72,7 @@ def figures(find: Callable[[str], Path]) -> tuple[list[bytes], list[str], list[s
 def test_right_captions_score_above_shuffled_ones(
     load, least: float, real_data: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    settings = FilteringConfig(steps=100, threads=2)
+    settings = FilteringConfig(steps=60, threads=1)
     found, fitted = measured(*load(real_data), settings, tmp_path)
     print(f"{load.__name__}: AUC {found:.3f}, fitted on {fitted:,} pictures in {settings.steps} steps")
     assert found > least
