@@ -262,7 +262,11 @@ TABLES: dict[str, Table] = {
             (
                 RUN_ID,
                 Column("kind", STRING, "ingest, fit, train, evaluate or snapshot."),
-                Column("state", STRING, "started, finished or failed: one row each; contaminated: taken knowingly."),
+                Column(
+                    "state",
+                    STRING,
+                    "started, finished or failed: one row each; contaminated: taken knowingly.",
+                ),
                 Column("snapshot", STRING, "The snapshot read or made."),
                 Column("config", STRING, "JSON of the settings."),
                 Column("code_version", STRING, "Commit or package version."),
