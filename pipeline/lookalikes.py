@@ -58,14 +58,15 @@ def number(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 def same_pictures(db: duckdb.DuckDBPyConnection, old: int, what: Likeness) -> Iterator[np.ndarray]:
     """Pairs (i, j) of positions in `pictures`, j < i, i ≥ old, that show the same: int64 [2, m]."""
     for turn in TURNS[what.orientations]:
-        waiting: list[np.ndarray] = []
+        waiting, count = [np.empty((2, 0), np.int64)], 0
         for pairs in _near(db, old, turn, what):
-            waiting.append(pairs)
-            if sum(block.shape[1] for block in waiting) >= PAIRS:
+            if pairs.size:
+                waiting.append(pairs)
+                count += pairs.shape[1]
+            if count >= PAIRS:
                 yield from _agreeing(db, np.concatenate(waiting, axis=1), turn, what)
-                waiting = []
-        if waiting:
-            yield from _agreeing(db, np.concatenate(waiting, axis=1), turn, what)
+                waiting, count = waiting[:1], 0
+        yield from _agreeing(db, np.concatenate(waiting, axis=1), turn, what)
 
 
 def _near(db: duckdb.DuckDBPyConnection, old: int, turn: int, what: Likeness) -> Iterator[np.ndarray]:
