@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-CORES, FILES, DISTANCE = 2, 512, 10
+CORES, FILES, DISTANCE = 2, 512, 2
 Pairs = list[tuple[str, str]]
 Work = Callable[[Path], Pairs]
 
@@ -74,7 +74,7 @@ def together(groups: Iterable[tuple[str, str]]) -> Pairs:
 
 
 def imagededup() -> Work:
-    """Its perceptual hash and its own search at the distances that it is made for, as its documentation shows it."""
+    """Its perceptual hash and its own search, as its documentation shows it."""
     from imagededup.methods import PHash
 
     def work(folder: Path) -> Pairs:
