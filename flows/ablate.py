@@ -8,8 +8,9 @@ nothing of the store itself changes; what is done there is not done again, so it
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,6 +36,8 @@ from storage.store import Store
 PREPARED, NOISY = "prepared", "as it came"
 VARIANTS = "variants.json"
 STEPS = ("filters", "gathers")
+NO_MATTER = {"store", "run", "train", "evaluate", "ablate"}
+"""Settings that do not change what a snapshot holds."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def variants(config: Config) -> dict[str, Config]:
     return {
         PREPARED: without(),
         NOISY: without(*judged),
-        **{f"without {use.rpartition('.')[2]}": without(use) for use in judged},
+        **{f"without {use}": without(use) for use in judged},
     }
 
 
@@ -75,10 +78,7 @@ def fork(config: Config) -> Path:
     if not target.exists():
         say(f"copying the store to {target}")
         scratch = target.with_name(f"{target.name}.partial")
-        if scratch.exists():  # a kill left it
-            import shutil
-
-            shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)  # a kill left it
         backup(store, scratch).rename(target)
     return target
 
@@ -89,7 +89,7 @@ def snapshots(wanted: Mapping[str, Config], store: Store) -> dict[str, str]:
     known: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
     found = {}
     for name, config in wanted.items():
-        settings = digest([config.model_dump(mode="json", include={*STEPS, "splits", "media", "licences"})])
+        settings = digest([config.model_dump(mode="json", exclude=NO_MATTER)])
         if known.get(name, {}).get("settings") != settings:
             say(f"[bold]{name}[/]")
             known[name] = {"settings": settings, "snapshot": ingest.run(config).snapshot}
@@ -107,10 +107,11 @@ def trained(config: Config, store: Store, snapshot: str, seed: int) -> Loaded:
     return load(store, name)
 
 
-def measured(config: Config, store: Store, loaded: Loaded) -> dict[str, float]:
-    """A model's scores: held-out loss, share of exact answers of each task, attributes of English captions."""
-    settings = config.evaluate.model_dump(mode="json")
-    snapshot = Snapshot.open(store, loaded.snapshot)
+def measured(config: Config, store: Store, loaded: Loaded, judged_on: str) -> dict[str, float]:
+    """A model's scores on the held-out rows of the snapshot `judged_on`, whatever its own holds: held-out loss, share of
+    exact answers of each task, attributes of English captions."""
+    settings, loaded = config.evaluate.model_dump(mode="json"), replace(loaded, snapshot=judged_on)
+    snapshot = Snapshot.open(store, judged_on)
     evaluation = digest(["ablate", loaded.id, snapshot.content_hash, settings])[:12]
     if not store.has("evaluations", evaluation):
         parse = parser(config)
@@ -157,7 +158,8 @@ def run(config: Config) -> list[Row]:
         for snapshot in distinct:
             names = ", ".join(name for name in made if made[name] == snapshot)
             say(f"run {sum(map(len, found.values())) + 1} of {total}: {names}, seed {seed}")
-            found[snapshot].append(measured(config, store, trained(config, store, snapshot, seed)))
+            model = trained(config, store, snapshot, seed)
+            found[snapshot].append(measured(config, store, model, made[PREPARED]))
             write_file(target / "ablation.md", markdown(table(store, made, found)).encode())
     return table(store, made, found)
 

@@ -27,6 +27,7 @@ from flows.config import Config, read
 from flows.models import Chain
 from flows.progress import bar, say
 from flows.runners import task_runner
+from flows.work import work
 from pipeline import splits, stage, upstream
 from pipeline.collect import Origin, forget_passages
 from pipeline.errors import SourceError
@@ -40,15 +41,6 @@ from storage.store import Store
 
 COMMIT_PARTS = 8
 """Staged parts per Delta commit: each costs a log entry, and a kill loses none of them."""
-
-
-@task(name="work", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
-def work(
-    function: Callable[[Store, Job], str], store: str, memory_limit: str, jobs: list[Job], label: str
-) -> list[str]:
-    """Makes some parts of a stage; carries names and keys, never tables or pictures."""
-    opened = Store.open(store, memory_limit=memory_limit)
-    return [function(opened, job) for job in jobs]
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def test_the_example_leaves_each_of_its_steps_out_once() -> None:
         assert not variant.sources, "nothing new comes in meanwhile"
         assert "gathers.decontaminate" in [gather.use for gather in variant.gathers]
     assert [f.use for f in found["as it came"].filters] == []
+    assert {"filters.image_text_score", "gathers.near_duplicates", "gathers.boilerplate"} <= set(judged)
 
 
 def ids(store: Store, snapshot: str) -> set[str]:
@@ -44,7 +45,8 @@ def ids(store: Store, snapshot: str) -> set[str]:
 def test_each_variant_lacks_its_step_and_nothing_else(mill: Any) -> None:
     before, config = mill.store().versions(), settings(mill, seeds=1)
     rows = {row["variant"]: row for row in ablate.start(str(mill.path / "ablate.toml"))["rows"]}
-    steps = ("size", "aspect_ratio", "caption_length", "contact_details", "near_duplicates")
+    names = ("size", "aspect_ratio", "caption_length", "contact_details")
+    steps = (*(f"filters.{name}" for name in names), "gathers.near_duplicates")
     assert list(rows) == ["prepared", "as it came", *(f"without {step}" for step in steps)]
     assert mill.store().versions() == before, "the store itself is left alone"
 
@@ -53,11 +55,19 @@ def test_each_variant_lacks_its_step_and_nothing_else(mill: Any) -> None:
     made = ablate.snapshots(ablate.variants(config_of(config, target)), store)
     prepared = ids(store, made["prepared"])
     assert prepared == ids(mill.store(), mill.snapshot().name)
-    for step, reason in (("contact_details", "contact_details"), ("near_duplicates", "duplicate")):
+    for step, reason in (
+        ("filters.contact_details", "contact_details"),
+        ("gathers.near_duplicates", "duplicate"),
+    ):
         gone = {s for (s,) in mill.sql(f"SELECT sample_id FROM verdicts WHERE reason = '{reason}'")}
         more = ids(store, made[f"without {step}"]) - prepared
         assert more and more <= gone, step
         assert rows[f"without {step}"]["rows"] == len(prepared | more)
+    with store.connect() as db:
+        judged = db.sql(
+            "SELECT DISTINCT md5(string_agg(sample_id, ' ' ORDER BY sample_id)) FROM answers GROUP BY evaluation_id"
+        ).fetchall()
+    assert len(judged) == 1, "all models are asked the same"
     everything = ids(store, made["as it came"])
     assert all(ids(store, snapshot) <= everything for snapshot in made.values())
     leaked = {s for (s,) in mill.sql("SELECT sample_id FROM verdicts WHERE reason = 'contaminated'")}
@@ -66,6 +76,18 @@ def test_each_variant_lacks_its_step_and_nothing_else(mill: Any) -> None:
 
 def config_of(config: Any, target: Path) -> Any:
     return config.model_copy(update={"store": config.store.model_copy(update={"path": str(target)})})
+
+
+def test_other_settings_of_an_annotator_are_another_variant(mill: Any) -> None:
+    config = settings(mill, seeds=1)
+    ablate.fork(config)
+    store, asked = Store.open(ablate.fork(config), create=False), config_of(config, ablate.fork(config))
+    first = ablate.snapshots({"prepared": ablate.variants(asked)["prepared"]}, store)
+    assert ablate.snapshots({"prepared": ablate.variants(asked)["prepared"]}, store) == first
+    steps = [step.model_dump() for step in asked.filters]
+    steps = [step | ({"min_words": 7} if step["use"] == "filters.caption_length" else {}) for step in steps]
+    stricter = type(asked)(**{**asked.model_dump(), "filters": steps})
+    assert ablate.snapshots({"prepared": ablate.variants(stricter)["prepared"]}, store) != first
 
 
 def test_what_is_done_is_not_done_again(mill: Any) -> None:
