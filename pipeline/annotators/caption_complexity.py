@@ -13,8 +13,8 @@ from pipeline.annotators.language import UNKNOWN, Language
 from pipeline.formats.languages import tag
 from pipeline.function_words import RELATING_JA, RELATING_ZH, other, relating
 from pipeline.step import Annotator
+from pipeline.words import words
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff]|[^\W_](?:[^\W_]|[-](?=[^\W_])|\u0300-\u036f)*")
 _CLAUSE = re.compile(r"[.!?;:,()\[\]\n。！？；：，、（）]+|\s[–—|-]\s")
 _SENTENCE = re.compile(r"[.!?\n。！？；;]+")
 _BY_SCRIPT = {"zh": re.compile(RELATING_ZH), "ja": re.compile(RELATING_JA)}
@@ -35,7 +35,7 @@ class CaptionComplexity(Annotator):
     stated one, else the one detected.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("text", "lang")
     columns: ClassVar[pa.Schema] = pa.schema(
         [
@@ -84,11 +84,11 @@ class CaptionComplexity(Annotator):
 
 def measured(text: str, lang: str) -> Measured:
     """(words, distinct share, mean word length, things, relations) of a text in a language."""
-    words = [word.casefold() for word in _WORD.findall(text)]
+    said = [word.casefold() for word in words(text)]
     things, relations = content(text, lang)
-    if not words:
+    if not said:
         return 0, None, None, things, relations
-    return len(words), len(set(words)) / len(words), sum(map(len, words)) / len(words), things, relations
+    return len(said), len(set(said)) / len(said), sum(map(len, said)) / len(said), things, relations
 
 
 def content(text: str, lang: str) -> tuple[int | None, int | None]:
@@ -106,8 +106,8 @@ def content(text: str, lang: str) -> tuple[int | None, int | None]:
 
 def _spaced(clause: str, lang: str) -> str:
     joins, others = relating(lang) or frozenset(), other(lang)
-    words = (word.casefold() for word in re.split(r"[^\w'’-]+|['’]", clause) if word)
-    return "".join("r" if word in joins else "o" if word in others else "c" for word in words)
+    said = map(str.casefold, words(clause))
+    return "".join("r" if word in joins else "o" if word in others else "c" for word in said)
 
 
 def _unspaced(clause: str, lang: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import ClassVar
 
@@ -10,9 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.step import Filter
-
-_PIECE = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|\w+")
-"""A word, or a character of a script without spaces."""
+from pipeline.words import words
 
 
 class Repetition(Filter):
@@ -23,7 +20,7 @@ class Repetition(Filter):
     to 10 words which occurred before.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("task", "text")
     min_words: int = Field(50, ge=1, description="Shorter texts pass.")
     lines: float = Field(0.3, ge=0, le=1, description="Most of the lines that are repetitions.")
@@ -48,13 +45,13 @@ class Repetition(Filter):
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) > 2 and (len(lines) - len(set(lines))) / len(lines) > self.lines:
             return True
-        words = _PIECE.findall(text.casefold())
-        if len(words) < self.min_words:
+        said = words(text.casefold())
+        if len(said) < self.min_words:
             return False
-        total = sum(map(len, words))
-        if any(share_of_commonest(words, n, total) > most for n, most in enumerate(self.commonest, 2)):
+        total = sum(map(len, said))
+        if any(share_of_commonest(said, n, total) > most for n, most in enumerate(self.commonest, 2)):
             return True
-        return any(share_repeated(words, n, total) > most for n, most in enumerate(self.repeated, 5))
+        return any(share_repeated(said, n, total) > most for n, most in enumerate(self.repeated, 5))
 
 
 def share_of_commonest(words: list[str], n: int, total: int) -> float:

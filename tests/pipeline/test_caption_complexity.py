@@ -49,6 +49,12 @@ def test_words():
     assert measured("!!", "en") == (0, None, None, 0, 0)
 
 
+def test_vowel_signs_and_accents_belong_to_their_word():
+    assert measured("हिन्दी में एक बिल्ली", "hi")[0] == 4
+    assert measured("un cafe\u0301 noir", "fr")[:4] == (3, 1.0, 11 / 3, 1)
+    assert measured("a well-known ไทย", "en")[0] == 5  # each character, where no spaces are written
+
+
 def test_columns_and_the_language_that_counts():
     rows = pa.table(
         {

@@ -49,3 +49,9 @@ def test_shares_by_hand():
 def test_only_its_tasks_are_judged():
     rows = pa.table({"task": ["text", "caption", "text"], "text": [PROSE * 3, PROSE * 3, None]})
     assert Repetition().keep(rows).to_pylist() == [False, True, True]
+
+
+def test_hindi_is_counted_in_words_not_in_consonants():
+    text = "हिन्दी में एक बिल्ली " * 3  # 12 words; 24, if vowel signs ended them
+    assert not Repetition(min_words=13).repeats(text)
+    assert Repetition(min_words=12).repeats(text)

