@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
@@ -13,13 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.clip_config import FilteringConfig, ImageTextConfig
 from model.config import ImageTokenizerConfig, TrainConfig
+from pipeline import upstream
 from pipeline.collect import Origin
 from pipeline.denoise import Denoise
+from pipeline.gathers.decontaminate import Decontaminate
 from pipeline.segment import Segment
 from pipeline.splits import Splits
 from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, load
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
+from storage import contamination
 from storage.media import Limits
 from storage.store import MEMORY_LIMIT, Store
 from storage.tables import TABLES
@@ -156,6 +160,25 @@ class Config(Settings):
             else self
         )
 
+    def decontaminating(self) -> str:
+        """What to change so that no training row is a held-out one."""
+        steps = [step for step in self.gather_steps if isinstance(step, Decontaminate)]
+        if not steps:
+            return contamination.ADD
+        said = []
+        for step in steps:
+            if step.sets:
+                said.append(
+                    f"gathers.decontaminate guards sets = {list(step.sets)} only: name the others there, too, or leave "
+                    "`sets` out to guard all."
+                )
+            if step.min_characters > contamination.LEAST_CHARACTERS:
+                said.append(
+                    f"gathers.decontaminate passes over texts shorter than min_characters = {step.min_characters}: set "
+                    f"it to {contamination.LEAST_CHARACTERS} or less."
+                )
+        return " ".join(said) or contamination.DROPPED
+
     def open_store(self, *, create: bool = False) -> Store:
         """The store that this names, its DuckDB within `run.memory_limit`."""
         return Store.open(self.store.path, create=create, memory_limit=self.run.memory_limit)
@@ -256,17 +279,24 @@ def read(path: str | Path) -> Config:
 
 
 def check_reads(config: Config) -> None:
-    """Every annotation that a step reads is made by an annotator of this configuration.
+    """Every annotation that a step reads is made by an annotator of this configuration, and no gather reads what a
+    later one writes.
 
     Raises:
-        ConfigError: it is not; the message names the annotator to add.
+        ConfigError: it is not; the message names the annotator to add, or the gathers to swap.
     """
     made = {step.table() for step in config.annotator_steps}
     for step in (*config.annotator_steps, *config.filter_steps, *config.gather_steps):
-        tables = {r.split(".")[0] for r in step.reads if "." in r or isinstance(step, Gather)}
+        tables = {*step.tables()} if isinstance(step, Gather) else upstream.signals(step)
         for table in sorted(tables - made - set(TABLES)):
             raise ConfigError(
                 f'{step.module()} reads "{table}": add [[annotators]] use = "annotators.{table}"'
+            )
+    for step, later in combinations(config.gather_steps, 2):
+        for table in sorted({*step.tables()} & {*later.writes}):
+            raise ConfigError(
+                f'{step.module()} reads "{table}", which {later.module()} writes only after it: put [[gathers]] '
+                f'use = "{later.module()}" before use = "{step.module()}"'
             )
 
 

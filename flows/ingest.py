@@ -168,11 +168,10 @@ def decide(site: Site, chain: Chain, needed: Mapping[str, Any]) -> int:
     function = partial(stage.work_filter, filters=chain.filters, policy=policy)
     made = mill(site, "filter", jobs, function)
     policies, held, prints = [], held_out(store), upstream.fingerprints(chain.annotators, ids)
-    hung = upstream.modelled(chain.annotators)
     stage.retire(store, [splits.STAGE, *(gather.name() for gather in config.gather_steps)])
     for gather in chain.gathers:
         before = digest([policy, held]) if gather.guards and held else policy
-        read = [prints[table] for table in gather.reads if table in hung]
+        read = [prints[table] for table in gather.tables() if table in prints]
         policy = stage.gather_policy(gather, before, read)
         stage.renew(store, gather, policy)
         policies.append((gather, policy, read))
@@ -225,6 +224,7 @@ def run(config: Config) -> Ingested:
         image_tokenizer=fitted["image_tokenizer"].id,
         licences=config.licences.allow,
         allow_contaminated=config.decontaminate.allow,
+        remedy=config.decontaminating(),
     ).name
     if failed:
         raise SourceError(f"{told_off}; what the other sources brought is in snapshot {name}")

@@ -13,7 +13,7 @@ from model.clip import ImageTextModel
 from model.clip_config import OWN
 from pipeline import upstream, zero_shot
 from pipeline.annotators.own_captions import OwnCaptions
-from pipeline.step import Annotator, Filter, Gather, Step
+from pipeline.step import Annotator, Filter, Gather
 from storage.store import Store
 
 IMAGE_TEXT, CAPTIONS = "image_text_model", "caption_model"
@@ -37,13 +37,9 @@ class Chain:
         tables = upstream.modelled(self.annotators)
         return Chain(
             [one for one in self.annotators if one.table() not in tables],
-            [one for one in self.filters if not _read(one) & tables],
-            [one for one in self.gathers if not _read(one) & tables],
+            [one for one in self.filters if not upstream.signals(one) & tables],
+            [one for one in self.gathers if not {*one.tables()} & tables],
         )
-
-
-def _read(step: Step) -> set[str]:
-    return {one.split(".")[0] for one in step.reads}
 
 
 def needed(config: Config, model: str) -> bool:

@@ -68,7 +68,7 @@ def refuse_withdrawn(store: Store, name: str) -> None:
         )
 
 
-def refuse_contaminated(pinned: Snapshot, allow: bool) -> None:
+def refuse_contaminated(pinned: Snapshot, config: Config) -> None:
     """Whoever made the snapshot: none of its training rows may be a row of an evaluation set, unless that is allowed.
 
     Raises:
@@ -76,10 +76,10 @@ def refuse_contaminated(pinned: Snapshot, allow: bool) -> None:
     """
     with pinned.connect() as db:
         found = contamination.leaks(db, "SELECT sample_id FROM members WHERE split = 'train'")
-    if found and allow:
+    if found and config.decontaminate.allow:
         contamination.record(pinned.store, pinned.name, found)
     elif found:
-        contamination.refuse(found, f"snapshot {pinned.name}")
+        contamination.refuse(found, f"snapshot {pinned.name}", config.decontaminating())
 
 
 def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
@@ -87,7 +87,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
     store = config.open_store()
     pinned = Snapshot.open(store, snapshot)
     refuse_withdrawn(store, pinned.name)
-    refuse_contaminated(pinned, config.decontaminate.allow)
+    refuse_contaminated(pinned, config)
     name = name or run_name(config, pinned)
     artifact = create_progress_artifact(progress=0.0, key="training", description=name)
     assert isinstance(artifact, UUID)  # we are in no event loop

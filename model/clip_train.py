@@ -39,7 +39,7 @@ Progress = Callable[[int, int, float], None]
 
 
 class FitError(Exception):
-    """There is too little to fit a filtering network on; the message says what was found."""
+    """A filtering network cannot be fitted on what there is, or so; the message says what was found."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def fit(
     loss).
 
     Raises:
-        FitError: too few pictures have a text.
+        FitError: too few pictures have a text, or the loss is no number any more.
     """
     import open_clip
 
@@ -177,6 +177,11 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = settings.step_size * rate
         loss = _step(network, optimizer, floats(pairs.images[seen]), tokens)
+        if not math.isfinite(loss):
+            raise FitError(
+                f"the filtering network's loss was {loss} at step {step + 1}: set a smaller step_size than "
+                f"{settings.step_size:g} under [filtering_network]"
+            )
         if progress and (step % 10 == 0 or step == settings.steps - 1):
             progress(step + 1, settings.steps, loss)
     about = {"steps": step, "pictures": len(np.unique(pairs.pictures)), "texts": len(texts), "loss": loss}

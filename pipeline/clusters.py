@@ -1,18 +1,20 @@
-"""Groups of vectors that lie together, and the pairs in them that are nearly the same: k-means on the sphere.
+"""Groups of vectors that lie together, and what in them is nearly the same: k-means on the sphere.
 
 All of it works on float32 vectors of length 1, so that a dot product is a cosine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.matching import components
+
 BATCH = 4096
 """Vectors of a round of mini-batch k-means."""
-BLOCK = 1024
-"""Vectors that are held against all of their cluster at once."""
+CELLS = 1 << 21
+"""Pairs of a cluster that are looked at together: 8 MB of cosines, and at most 32 MB of pairs that are alike."""
 
 
 def fit(vectors: np.ndarray, clusters: int, seed: int, rounds: int = 50) -> np.ndarray:
@@ -46,18 +48,21 @@ def nearest(vectors: np.ndarray, centroids: np.ndarray, probes: int) -> np.ndarr
     return found
 
 
-def alike(sides: Sequence[np.ndarray], fresh: np.ndarray, least: float) -> Iterator[np.ndarray]:
-    """Chunks of pairs [2, m] of positions, one of each pair fresh (bool [n]), whose cosines are all at least `least`.
+def together(sides: Sequence[np.ndarray], fresh: np.ndarray, least: float) -> np.ndarray:
+    """The first position of those that each one hangs together with, by pairs that are alike: int64 [n].
 
-    `sides` are matrices [n, dim]: of the pictures, say, and of their texts. Each pair comes once.
+    A pair is alike where one of it is fresh (bool [n]) and all its cosines are at least `least`. `sides` are matrices [n, dim]:
+    of the pictures, say, and of their texts. Memory is linear in n, however many pairs there are.
     """
-    places = np.flatnonzero(fresh)
-    for start in range(0, len(places), BLOCK):
-        rows = places[start : start + BLOCK]
-        close = np.ones((len(rows), len(fresh)), bool)
+    places, first = np.flatnonzero(fresh), np.arange(len(fresh))
+    block = max(1, CELLS // max(1, len(fresh)))
+    for start in range(0, len(places), block):
+        rows = places[start : start + block]
+        close = first[rows, None] != first  # of what hangs together already nothing more is to be learned
+        if not close.any():
+            continue
         for side in sides:
             close &= side[rows] @ side.T >= least
         i, j = np.nonzero(close)
-        i = rows[i]
-        once = (j < i) | ((j > i) & ~fresh[j])
-        yield np.stack([i[once], j[once]])
+        first = components(len(fresh), first[rows[i]], first[j])[first]
+    return first

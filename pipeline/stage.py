@@ -235,7 +235,7 @@ def decision_rows(ids: Any, source: Any, stage: str, reason: Any, detail: Any, p
 
 
 def gather_policy(gather: Gather, before: str, read: Sequence[str] = ()) -> str:
-    """Fingerprint of a gather after all that decided before it, and of annotations that hang on a model."""
+    """Fingerprint of a gather after all that decided before it, and of the annotations that it reads."""
     return digest([gather.fingerprint(), before, *read])
 
 
@@ -257,7 +257,7 @@ def retire(store: Store, stages: Collection[str]) -> None:
 def run_gather(store: Store, gather: Gather, policy: str, read: Sequence[str] = ()) -> int:
     """Asks the whole corpus one question about the rows that are still in; returns how many were decided.
 
-    `read`: fingerprints of annotations that hang on a model, and on which its own tables hang, too.
+    `read`: fingerprints of the annotations that it reads, and on which its own tables hang, too.
     """
     stage, generation = gather.name(), renew(store, gather, policy)
     own = digest([gather.fingerprint(), *read]) if read else gather.fingerprint()

@@ -113,6 +113,10 @@ class Gather(Step, ABC):
     guards: ClassVar[bool] = False
     """Whether it holds rows against the held-out ones, and decides anew when those change."""
 
+    def tables(self) -> tuple[str, ...]:
+        """`reads`, and the tables that its settings ask for besides: what it decided is stale when they change."""
+        return self.reads
+
     @abstractmethod
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
         """Decides on every row of `candidates`; may make temporary tables, and nothing lasting."""

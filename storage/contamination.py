@@ -24,6 +24,11 @@ LEAST_CHARACTERS = 8
 SHOWN = 3
 """Evaluation sets that a message names."""
 
+ADD = 'Add [[gathers]] use = "gathers.decontaminate" to the configuration, after gathers.near_duplicates.'
+"""What to do where nothing drops such rows."""
+DROPPED = "The configuration's gathers.decontaminate drops such rows."
+"""What to say where it would, and rows were chosen before or elsewhere."""
+
 
 def folded(column: str) -> str:
     """SQL of a text's key: case, white space, composition and the full stop at its end do not count."""
@@ -63,8 +68,8 @@ def leaks(db: duckdb.DuckDBPyConnection, trained: str) -> list[dict[str, Any]]:
     return db.sql(query).to_arrow_table().to_pylist() if any_held else []
 
 
-def refuse(found: Sequence[dict[str, Any]], what: str) -> None:
-    """Raises SnapshotContaminated if training rows are held-out ones."""
+def refuse(found: Sequence[dict[str, Any]], what: str, remedy: str = ADD) -> None:
+    """Raises SnapshotContaminated if training rows are held-out ones; `remedy` says what to change."""
     if not found:
         return
     named = ", ".join(
@@ -73,9 +78,8 @@ def refuse(found: Sequence[dict[str, Any]], what: str) -> None:
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     rows = sum(one["rows"] for one in found)
     raise SnapshotContaminated(
-        f"{what} would train on held-out rows: of {rows:,}, {named}{more}. Add [[gathers]] use = "
-        '"gathers.decontaminate" to the configuration and run `millrace ingest` again, or take them knowingly: '
-        "[decontaminate] allow = true, or --allow-contaminated"
+        f"{what} would train on held-out rows: of {rows:,}, {named}{more}. {remedy} "
+        "Then run `millrace ingest` again; or take them knowingly: [decontaminate] allow = true, or --allow-contaminated"
     )
 
 

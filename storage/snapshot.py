@@ -152,6 +152,7 @@ def create(
     sources: Sequence[str] | None = None,
     stages: Sequence[str] = (),
     allow_contaminated: bool = False,
+    remedy: str = contamination.ADD,
 ) -> Snapshot:
     """Freezes the rows that every stage kept. Equal content gives back the snapshot that there is.
 
@@ -162,6 +163,7 @@ def create(
         sources: only rows of these sources.
         stages: a row counts as kept only when each of these has decided.
         allow_contaminated: take training rows that are held-out ones too; `runs` says so then.
+        remedy: what SnapshotContaminated says to change.
 
     Raises:
         SnapshotIncomplete: no row was kept, or kept rows lack a split, a picture or tokens.
@@ -179,7 +181,7 @@ def create(
             row = next(row for row in known if row["part"] == key)
             if not allow_contaminated:
                 contamination.refuse(
-                    contamination.recorded(store, row["snapshot"]), f"snapshot {row['snapshot']}"
+                    contamination.recorded(store, row["snapshot"]), f"snapshot {row['snapshot']}", remedy
                 )
             return Snapshot.from_row(store, row)
         con = store.connect(versions)
@@ -189,7 +191,7 @@ def create(
             check(con, text_tokenizer, image_tokenizer)
             found = contamination.leaks(con, "SELECT sample_id FROM chosen WHERE split = 'train'")
             if not allow_contaminated:
-                contamination.refuse(found, "this snapshot")
+                contamination.refuse(found, "this snapshot", remedy)
             content = hash_members(con, text_tokenizer, image_tokenizer)
             for row in known:
                 if row["content_hash"] == content and row["amended_by"] is None:

@@ -81,7 +81,6 @@ class Boilerplate(Gather):
     """Drops captions that stand under suspiciously many different pictures, alike but for a word, or that nobody wrote."""
 
     version: ClassVar[int] = 2
-    reads: ClassVar[tuple[str, ...]] = ("groups",)
     pictures: int = Field(
         20, ge=2, description="Different pictures under which a caption becomes suspicious …"
     )

@@ -40,6 +40,9 @@ class NearDuplicates(Gather):
         description="Of equally large originals the one with most of this stays: picture_quality.sharpness …",
     )
 
+    def tables(self) -> tuple[str, ...]:
+        return (*self.reads, *filter(None, [self.prefer.partition(".")[0]]))
+
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
         groups = self._group(db)
         db.register("fresh_groups", groups)

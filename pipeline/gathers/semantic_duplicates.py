@@ -45,6 +45,9 @@ class SemanticDuplicates(Gather):
     probes: int = Field(2, ge=1, le=64, description="Clusters that each item is looked for in.")
     seed: int = Field(0, ge=0, description="Of the first centroids and of the batches that move them.")
 
+    def tables(self) -> tuple[str, ...]:
+        return (*self.reads, *(("text_embeddings",) if self.text else ()))
+
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
         """Raises StepError if texts shall count and have no vectors."""
         items = self._list(db)
@@ -102,7 +105,8 @@ class SemanticDuplicates(Gather):
         db.unregister("pages")
 
     def _pairs(self, db: duckdb.DuckDBPyConnection) -> Iterator[np.ndarray]:
-        """Pairs [2, m] of items that are alike, cluster by cluster; clusters without a new item are left out."""
+        """Pairs [2, m] of items and the first of those they hang together with, cluster by cluster; ones without a new item
+        are left out."""
         asked = db.sql(
             "SELECT cluster FROM spread JOIN items USING (n) GROUP BY 1 HAVING bool_or(fresh) AND count(*) > 1 ORDER BY 1"
         ).fetchall()
@@ -116,8 +120,9 @@ class SemanticDuplicates(Gather):
             ).to_arrow_table()
             sides = [vectors.matrix(rows[name])[0] for name in rows.column_names[2:]]
             n, fresh = rows["n"].to_numpy(), rows["fresh"].to_numpy()
-            for pairs in clusters.alike(sides, fresh, 1 - self.epsilon):
-                yield n[pairs]
+            first = clusters.together(sides, fresh, 1 - self.epsilon)
+            later = np.flatnonzero(first != np.arange(len(first)))
+            yield n[np.stack([later, first[later]])]
 
 
 def _fitted(db: duckdb.DuckDBPyConnection, count: int, seed: int) -> np.ndarray:

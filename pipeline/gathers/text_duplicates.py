@@ -51,6 +51,9 @@ class TextDuplicates(Gather):
     exact: bool = Field(True, description="Read the texts of pairs on which the signatures leave a doubt.")
     neighbours: int = Field(8, ge=1, le=64, description="Rows of a band that each is held against.")
 
+    def tables(self) -> tuple[str, ...]:
+        return (*self.reads, *(("groups",) if self.judge == "joint" else ()))
+
     def gather(self, db: duckdb.DuckDBPyConnection) -> Gathered:
         self._list(db)
         permutations = _number(db)

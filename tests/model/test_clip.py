@@ -215,3 +215,10 @@ def test_an_equal_text_elsewhere_is_no_mistake() -> None:
     columns = [-torch.log_softmax(logits[:, i], 0)[i] for i in range(4)]
     found = clip_train.contrast(seen, said, tokens, torch.tensor(5.0))
     assert float(found) == pytest.approx(float(sum(rows) + sum(columns)) / 8, rel=1e-5)
+
+
+def test_a_loss_that_is_no_number_is_told() -> None:
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    settings = SMALL.model_copy(update={"steps": 20, "step_size": 1e38})
+    with pytest.raises(clip_train.FitError, match=r"loss was (nan|inf) at step \d+.*step_size"):
+        clip_train.fit(images, range(4), ["red", "green", "blue", "yellow"], settings)

@@ -103,6 +103,10 @@ def test_the_score_is_the_cosine_of_what_is_stored() -> None:
 def test_the_filter_judges_only_what_was_scored() -> None:
     rows = pa.table({"image_text_score.score": pa.array([0.1, 0.3, None, 0.2], pa.float64())})
     assert ScoreFilter(least=0.2).keep(rows).to_pylist() == [False, True, None, True]
+    rows = pa.table(
+        {"image_text_score.score": pa.chunked_array([pa.array([float("nan"), 0.1], pa.float32())])}
+    )
+    assert ScoreFilter(least=0.2).keep(rows).to_pylist() == [None, False]
 
 
 # --- a share of each source and language
@@ -146,6 +150,15 @@ def test_later_rows_are_held_against_all_that_came_before(judged: Any) -> None:
     scored(judged, {"low": 0.005, "high": 0.3})
     later = judged.run(LowestScores(share=0.25))
     assert set(later) == {"low", "high"} and dropped(later) == {"low"}
+
+
+def test_held_out_rows_and_scores_that_are_no_number_stay_and_do_not_count(judged: Any) -> None:
+    scored(judged, {f"h{i}": i / 100 for i in range(5)}, held_out=True)
+    scored(judged, {f"n{i}": float("nan") for i in range(5)})
+    scored(judged, {f"a{i}": 0.5 + i / 100 for i in range(10)})
+    assert dropped(judged.run(LowestScores(share=0.2))) == {"a0", "a1"}
+    scored(judged, {"m": float("nan")}, lang="fr")
+    assert dropped(judged.run(LowestScores(share=0.99))) == set()
 
 
 # --- what hangs on what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
 from typing import Any
 
@@ -49,21 +50,28 @@ def test_centroids_find_what_lies_together() -> None:
     assert np.allclose(np.take_along_axis(drawn @ found.T, two, 1), close[:, :2])
 
 
-def test_pairs_are_those_of_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "BLOCK", 7)
+def test_what_hangs_together_does_so_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "CELLS", 7 * 50)
     rng = np.random.default_rng(1)
     sides = [unit(rng.normal(size=(50, 3))) for _ in range(2)]
     fresh = rng.random(50) < 0.5
-    for chosen in (sides[:1], sides):
-        found = [
-            tuple(sorted(pair)) for chunk in clusters.alike(chosen, fresh, 0.8) for pair in chunk.T.tolist()
-        ]
-        expected = {
-            (i, j)
-            for i, j in combinations(range(50), 2)
-            if (fresh[i] or fresh[j]) and all(side[i] @ side[j] >= 0.8 for side in chosen)
-        }
-        assert sorted(found) == sorted(expected) and expected
+    for chosen, least in ((sides[:1], 0.97), (sides, 0.8)):
+        expected = np.arange(50)
+        for i, j in combinations(range(50), 2):
+            if (fresh[i] or fresh[j]) and all(side[i] @ side[j] >= least for side in chosen):
+                one, other = sorted((expected[i], expected[j]))
+                expected[expected == other] = one
+        assert (clusters.together(chosen, fresh, least) == expected).all()
+        assert 1 < len(set(expected)) < 50
+
+
+def test_a_vector_that_comes_very_often_costs_no_pair_of_each_two() -> None:
+    equal = np.tile(unit(np.ones((1, 8))), (20_000, 1))
+    tracemalloc.start()
+    first = clusters.together([equal], np.ones(20_000, bool), 0.95)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not first.any() and most < 200e6  # the pairs alone are 3.2 GB
 
 
 @pytest.fixture

@@ -55,6 +55,13 @@ def test_a_shared_picture_is_refused_with_number_set_and_remedy(store, add) -> N
     assert store.read("snapshots").num_rows == 0
 
 
+def test_the_remedy_is_the_callers(store, add) -> None:
+    add("p", ["a"], pictures=["x"])
+    add("h", ["d"], held_out=True, source="exam", pictures=["x"])
+    with pytest.raises(SnapshotContaminated, match=r"picture with exam\. Say other\. Then run.*allow = true"):
+        snapshot.create(store, remedy="Say other.")
+
+
 def test_a_near_copy_is_refused_by_its_group(store, add) -> None:
     add("p", ["a", "b"], pictures=["x", "y"])
     add("h", ["c"], held_out=True, source="exam", pictures=["z"])
