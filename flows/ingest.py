@@ -29,7 +29,7 @@ from flows.progress import bar, say
 from flows.runners import task_runner
 from flows.work import work
 from pipeline import splits, stage, upstream
-from pipeline.collect import Origin, forget_passages
+from pipeline.collect import Origin, forget_former
 from pipeline.errors import SourceError
 from pipeline.stage import Job
 from pipeline.step import Annotator, digest
@@ -135,8 +135,7 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
         memory = config.fetch.decoder_memory
         function = partial(stage.work_collect, limits=config.media, memory=memory)
         made += mill(site, f"collect {name}", jobs, function)
-        if jobs:
-            forget_passages(site.store, name)
+        forget_former(site.store, name)
         stage.listed(site.store, origin, config.media, state)
     return made, failed
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.decoders import Decoders
 from pipeline.denoise import Denoise
-from pipeline.segment import PASSAGE, PASSAGE_SQL, Segment, cut_documents, passage_origin
+from pipeline.segment import PASSAGE, Segment, cut_documents, passage_origin
 from pipeline.step import RAW, Shard, Source, digest
 from pipeline.web.source import WITHDRAWN, WebSource
 from storage import media, panels, tables
@@ -164,22 +164,36 @@ def collect(origin: Origin, shard: Shard, limits: Limits, decoders: Decoders) ->
     return rows.tables()
 
 
-OUTDATED = f"""
+PASSAGES = f"""
 SELECT p.sample_id FROM samples p JOIN samples s
 ON s.source = p.source AND s.position = p.position AND s.origin = regexp_replace(p.origin, '{PASSAGE.pattern}', '')
-WHERE p.source = ? AND p.{PASSAGE_SQL} AND p.part <> s.part
+AND (s.text IS NULL OR left(s.document_id, 32) = left(p.document_id, 32))
+WHERE p.source = ? AND regexp_matches(p.origin, '{PASSAGE.pattern}')
 """
-"""A passage comes in the part of the row that it was cut from; what lies in another part is of an earlier text."""
+"""A source's own origins may end like a passage's: then no row of their document has what stands before the mark."""
+OUTDATED = f"""
+{PASSAGES} AND p.part <> s.part AND p.text IS NOT NULL
+UNION ALL SELECT p.sample_id FROM samples p JOIN samples s
+ON s.source = p.source AND s.origin = p.origin AND s.position = (p.position - {FIRST_PIECE}) // {panels.MOST}
+WHERE p.source = ? AND p.position >= {FIRST_PIECE} AND p.part <> s.part AND p.image_id IS NOT NULL
+"""
+"""Passages and pieces come in the part of their row; what lies in another part is of an earlier text or picture. Those that
+were withdrawn alone stay, as every withdrawn row does."""
+CUT = f"source = ? AND (position >= {FIRST_PIECE} OR regexp_matches(origin, '{PASSAGE.pattern}'))"
 
 
-def forget_passages(store: Store, source: str) -> int:
-    """Removes passages that are left of texts which were replaced since, or are cut elsewhere now; returns how many.
+def forget_former(store: Store, source: str) -> int:
+    """Removes passages and pieces left of texts and pictures that were replaced since, or are cut otherwise now; returns how
+    many. It hangs on what is stored alone: after a kill the next run does it.
 
     They go as a replaced row goes: from the present version of all tables, not from snapshots that pin others.
     """
+    with store.connect() as db:
+        if not db.execute(f"SELECT 1 FROM samples WHERE {CUT} LIMIT 1", [source]).fetchone():
+            return 0
     with store.lock():
         with store.connect() as db:
-            found = db.sql(OUTDATED, params=[source]).to_arrow_table()["sample_id"]
+            found = db.sql(OUTDATED, params=[source, source]).to_arrow_table()["sample_id"]
         beside = [t.name for t in (*tables.TABLES.values(), *store.declared()) if t.key[0] == "sample_id"]
         for name in sorted(beside, key=lambda name: name == "samples") if len(found) else ():
             store.delete(name, found)  # `samples` last: a kill before it begins anew

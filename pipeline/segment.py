@@ -25,8 +25,7 @@ Count = Callable[[Sequence[str]], Sequence[int]]
 """Tokens of each text."""
 MARK = "¶"
 """Before the number of a passage, in its origin."""
-PASSAGE = re.compile(rf" {MARK}\d{{5}}$")
-PASSAGE_SQL = f"origin LIKE '% {MARK}_____'"
+PASSAGE = re.compile(rf" {MARK}[0-9]{{5}}$")
 LETTERS = bytes(n for n in range(128) if chr(n).isalpha() or n == 32)
 """Of which the estimate takes two for a token; any other byte is one, as in a byte-level BPE that never saw its script."""
 _FINER = (sentences.clauses, sentences.words, sentences.groups, sentences.characters)

@@ -18,7 +18,6 @@ from pipeline import collect as collecting
 from pipeline import cursors, upstream
 from pipeline.collect import Origin
 from pipeline.decoders import MEMORY, Decoders
-from pipeline.segment import PASSAGE_SQL
 from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
 from storage.media import Limits
@@ -43,12 +42,18 @@ class Job:
 
 # --- collect ----------------------------------------------------------------------------------------------
 
+WHOLE = f"""
+SELECT origin, version, part FROM samples WHERE source = ? AND position < {collecting.FIRST_PIECE}
+AND sample_id NOT IN ({collecting.PASSAGES})
+"""
+"""Rows as the source gave them: passages and pieces that are left of others would keep a replaced part alive."""
+
 
 def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
     """Lists a source's shards that no committed part holds."""
     assert isinstance(origin.source, Source)
-    own = f"source = '{origin.name}' AND NOT {PASSAGE_SQL}"
-    known = store.read("samples", ["origin", "version", "part"], where=own)
+    with store.connect() as db:
+        known = db.sql(WHOLE, params=[origin.name, origin.name]).to_arrow_table()
     present = set(known["part"].unique().to_pylist())
     jobs = []
     for shard in origin.source.shards(known.select(["origin", "version"])):

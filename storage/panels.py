@@ -40,26 +40,24 @@ NARROW = 128
 TILE, SLACK = 1.5, 0.3
 """Length of a tile, in widths, and how far from there, in tiles, a quiet line is looked for."""
 DECODED = 1024
-"""Pixels of the side on which gutters are looked for, at most: of a long picture, its shorter one."""
+"""Pixels of the longer side on which gutters are looked for, at most: twice as many of a long picture, whose gutters are
+wider; and of the shorter side on which a page's quiet lines are."""
 
 
 def boxes(rgb: np.ndarray) -> list[Box]:
     """The panels or tiles of uint8 [rows, columns, 3] in reading order; none of a picture that is one."""
-    step = max(1, -(-_looked_at(rgb) // DECODED))
-    small = np.ascontiguousarray(rgb[::step, ::step])
-    found = panels(small) or tiles(small)
     height, width = rgb.shape[:2]
-    return [(x * step, y * step, min(width, r * step), min(height, b * step)) for x, y, r, b in found]
+    long = max(height, width) > LONG * min(height, width)
+    for find, side in (panels, max(height, width) // (2 if long else 1)), (tiles, min(height, width)):
+        step = max(1, -(-side // DECODED))
+        if found := find(np.ascontiguousarray(rgb[::step, ::step])):
+            return [(x * step, y * step, min(width, r * step), min(height, b * step)) for x, y, r, b in found]
+    return []
 
 
 def decoded_side(size: tuple[int, int], max_side: int) -> int:
     """Pixels of the longer side at which a picture is decoded, so that a piece of it may have `max_side`."""
     return round(max_side * max(ACROSS, max(size) / min(size)))
-
-
-def _looked_at(rgb: np.ndarray) -> int:
-    sides = rgb.shape[:2]
-    return min(sides) if max(sides) > LONG * min(sides) else max(sides)
 
 
 def panels(rgb: np.ndarray) -> list[Box]:
@@ -100,10 +98,15 @@ def _cut(rgb: np.ndarray, box: Box, least: tuple[int, int], deep: int) -> list[B
 def _between(lines: np.ndarray, least: int) -> list[tuple[int, int]]:
     """First and last line of what lies between the gutters across uint8 [lines, pixels, 3]."""
     starts, ends = [0], []
-    for first, last in _bands(lines):
+    bands = _bands(lines)
+    for first, last in bands if len(bands) < MOST else ():
         middle = (first + last) // 2  # where a compressed gutter has the least traces
         low, high = max(first, min(middle, last - 2)), min(last, max(middle, first + 2))
-        before, behind = trim.bar(lines[:high][::-1]), trim.bar(lines[low:])
+        reach = max(
+            least, last - first
+        )  # far enough to tell a picture from a thing, and no more: bands may be many
+        before = trim.bar(lines[max(0, first - reach) : high][::-1])
+        behind = trim.bar(lines[low : last + reach])
         if before is None or behind is None or not all(_borders(b, lines.shape[1]) for b in (before, behind)):
             continue
         end, start = high - before.thick, low + behind.thick

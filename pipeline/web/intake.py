@@ -17,7 +17,6 @@ from pipeline import collect as collecting
 from pipeline import cursors, stage
 from pipeline.collect import Origin
 from pipeline.decoders import Decoders
-from pipeline.segment import PASSAGE_SQL
 from pipeline.step import Shard, digest
 from pipeline.web import ledger
 from pipeline.web.client import Web
@@ -80,8 +79,8 @@ def run(
             note(store, web.asides())
     if harvest.complete:
         remember(store, origin, harvest.cursor)
-    if made and before.rows.num_rows:  # something may have been withdrawn or replaced
-        collecting.forget_passages(store, origin.name)
+    former = collecting.forget_former(store, origin.name)
+    if former or (made and before.rows.num_rows):  # something may have been withdrawn or replaced
         upkeep.drop_orphans(store)
     return Taken(made, harvest.fetched, harvest.complete)
 
@@ -162,7 +161,7 @@ SELECT s.origin, s.version, s.position, s.part,
                 AND try_cast(s.http ->> 'next_due' AS TIMESTAMPTZ) <= ?::TIMESTAMPTZ, false) AS due,
        coalesce(try_cast(s.http ->> 'tries' AS INTEGER), 0) AS tries
 FROM samples s LEFT JOIN decisions d ON d.sample_id = s.sample_id AND d.stage = '{collecting.STAGE}'
-WHERE s.source = ? AND NOT s.{PASSAGE_SQL}
+WHERE s.source = ? AND s.sample_id NOT IN ({collecting.PASSAGES})
 """
 
 
@@ -170,7 +169,7 @@ def known(store: Store, origin: Origin, now: datetime | None = None) -> Known:
     """What was ingested from a source before; what failed in passing and is due by now is set apart."""
     with store.connect() as db:
         when = (now or datetime.now(UTC)).isoformat()
-        rows = db.sql(KNOWN, params=[when, origin.name]).to_arrow_table()
+        rows = db.sql(KNOWN, params=[when, origin.name, origin.name]).to_arrow_table()
     mask = rows["due"]
     due, rest = rows.filter(mask), rows.filter(pc.invert(mask))
     columns = ["origin", "version", "position", "part"]

@@ -25,6 +25,7 @@ from pipeline import decoders
 from pipeline.collect import Origin
 from pipeline.decoders import DecoderError, Decoders
 from pipeline.records import SourceError
+from pipeline.segment import Segment
 from pipeline.sources.url_list import UrlList
 from pipeline.step import Shard
 from pipeline.web import intake
@@ -323,3 +324,25 @@ def test_a_walk_with_nothing_new_leaves_its_requests_in_the_ledger(mill: Mill, f
     mill.take(Empty())
     assert [row["outcome"] for row in mill.store.read("attempts").to_pylist()] == ["http_410"]
     assert [row["value"] for row in mill.store.read("cursors").to_pylist()] == ["seen"]
+
+
+def test_a_walk_with_nothing_new_removes_what_a_kill_left_of_an_earlier_text(
+    mill: Mill, faults: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> int:
+        raise Killed
+
+    file, url = tmp_path / "list.csv", f"http://one.test:{faults}/ok/1.png"
+    cut = Segment(passage_tokens=64, tasks=("caption",))
+    origin = Origin("web", UrlList(path=str(file)), segment=cut)
+    for text in (" ".join(f"Sentence number {n} is here." for n in range(20)), "Short now."):
+        file.write_text(f"url,text\n{url},{text}\n")
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(intake.collecting, "forget_former", kill)
+            intake.run(mill.store, origin, Limits(min_side=1), QUICK)
+    assert len(mill.rows()) > 1
+    assert intake.run(mill.store, origin, Limits(min_side=1), QUICK).parts == 0
+    assert [row["text"] for row in mill.rows()] == ["Short now."]

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.collect import FIRST_PIECE, Origin, Rows, collect
+from pipeline import stage
+from pipeline.collect import FIRST_PIECE, Origin, Rows, collect, forget_former
 from pipeline.decoders import MEMORY, Decoders
 from pipeline.sources.folder import Folder
+from pipeline.sources.parquet import Parquet
 from pipeline.step import RAW, Shard
 from pipeline.web.source import WITHDRAWN
-from storage import media, panels
+from storage import media, panels, parts, trim
 from storage.media import Limits
+from storage.store import Store
 from storage.trim import Box
 from tests.pipeline.test_trim import drawing, jpeg, night, photo, raw
 
@@ -119,6 +123,22 @@ def test_a_long_page_is_cut_where_it_is_quiet(turned: bool) -> None:
     assert (np.asarray(page.convert("L")).min(along)[cuts] > 250).all()
 
 
+@pytest.mark.parametrize("size", [(400, 400), (400, 5000), (5000, 400)])
+def test_a_page_of_many_bands_is_looked_at_a_few_times(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every gutter of a ruled page is looked at on both sides, but not as far as the page goes."""
+    page = np.full((size[1], size[0], 3), 255, np.uint8)
+    lines = page if size[1] >= size[0] else page.swapaxes(0, 1)
+    gap = max(6, round(0.008 * max(size)))
+    for start in range(gap, len(lines) - 12, gap + 12):
+        lines[start : start + 12] = np.random.default_rng(start).integers(0, 200, (12, lines.shape[1], 3))
+    looked, bar = [], trim.bar
+    monkeypatch.setattr(trim, "bar", lambda rgb: looked.append(rgb.shape[0] * rgb.shape[1]) or bar(rgb))
+    panels.boxes(page)
+    assert sum(looked) < 40 * min(page.shape[0] * page.shape[1], 2 * panels.DECODED**2)
+
+
 # --- rows
 
 
@@ -199,3 +219,40 @@ def test_decoding_processes_hand_over_panels(tmp_path: Path) -> None:
     }
     decided = pa.concat_tables([one["decisions"] for one in made])
     assert len(decided) == 5 and all(decided["kept"].to_pylist())
+
+
+def test_panels_that_are_no_longer_wanted_or_shown_go(tmp_path: Path) -> None:
+    store, file = Store.open(tmp_path / "store"), tmp_path / "pictures.parquet"
+    origin = Origin("s", Parquet(path=str(file)))
+    page, _ = collage(2, [[1, 1], [1, 1]], 8, 0, "white")
+
+    def night(limits: Limits, *pictures: Image.Image) -> tuple[int, int]:
+        """(rows that went, rows that are there)."""
+        columns = {"key": [str(n) for n in range(len(pictures))], "image": [raw(one) for one in pictures]}
+        pq.write_table(pa.table(columns), file)
+        jobs = stage.plan_collect(store, origin, limits)
+        parts.commit(store, [stage.work_collect(store, job, limits) for job in jobs])
+        again = stage.plan_collect(store, origin, limits)  # as after a kill
+        former = forget_former(store, "s")
+        assert jobs and not again and not forget_former(store, "s")
+        rows = store.read("samples", ["part"])
+        assert len(rows) == len(store.read("decisions", ["part"])) and len(set(rows["part"].to_pylist())) == 1
+        return former, len(rows)
+
+    one, plain = photo(9), Limits(min_side=1)
+    assert night(PIECES, page, one) == (0, 6)
+    assert night(plain, page, one) == (4, 2)
+    assert night(PIECES, page, one) == (0, 6)
+    assert night(PIECES, photo(3), one) == (4, 2)
+
+
+def test_former_panels_do_not_keep_a_replaced_part_alive(tmp_path: Path) -> None:
+    """A kill came before they were forgotten, and then the settings were set back."""
+    store, file = Store.open(tmp_path / "store"), tmp_path / "pictures.parquet"
+    page, _ = collage(2, [[1, 1]], 8, 0, "white")
+    pq.write_table(pa.table({"key": ["a"], "image": [raw(page)]}), file)
+    origin = Origin("s", Parquet(path=str(file)))
+    for limits in (PIECES, Limits(min_side=1), PIECES):
+        [job] = stage.plan_collect(store, origin, limits)
+        parts.commit(store, [stage.work_collect(store, job, limits)])
+    assert len(store.read("samples", ["part"])) == 3 and not forget_former(store, "s")

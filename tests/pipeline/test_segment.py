@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import collect, stage
-from pipeline.collect import Origin, forget_passages
+from pipeline.collect import Origin, forget_former
 from pipeline.segment import Segment, cut_documents, estimated, passages, tokens
 from pipeline.sentences import characters, clauses, groups, sentences, words
 from pipeline.sources.parquet import Parquet
 from pipeline.tokens.text_bpe import TextBPE, fit
+from pipeline.web import intake
 from storage import parts
 from storage.media import Limits
 from storage.store import Store
@@ -142,7 +143,7 @@ class Shelf:
         origin = Origin("shelf", Parquet(path=str(self.file), task="text"), segment=Segment(**settings))
         jobs = stage.plan_collect(self.store, origin, Limits())
         parts.commit(self.store, [stage.work_collect(self.store, job, Limits()) for job in jobs])
-        forget_passages(self.store, "shelf")
+        self.former = forget_former(self.store, "shelf")
         assert stage.plan_collect(self.store, origin, Limits()) == []
         return len(jobs)
 
@@ -201,6 +202,25 @@ def test_what_is_left_of_an_earlier_cut_goes(shelf: Shelf):
     assert [row["origin"] for row in shelf.rows()] == ["a", "b"]
     shelf.take(rows, passage_tokens=64)
     assert {row["origin"]: row["text"] for row in shelf.rows()} == many
+
+
+def test_an_origin_that_ends_like_a_passage_is_a_row_of_its_own(shelf: Shelf):
+    rows = [{"key": key, "text": f"Short {key}"} for key in ("a", "a ¶00001", "b ¶00001", "c ¶1.png")]
+    shelf.take(rows, passage_tokens=64)
+    first = shelf.rows()
+    shelf.take([{"key": "a", "text": STORY[:90]}, *rows[1:]], passage_tokens=64)
+    assert shelf.former == 0 and [row["origin"] for row in shelf.rows()] == [row["key"] for row in rows]
+    with shelf.store.connect() as db:
+        known = db.sql(stage.WHOLE, params=["shelf", "shelf"]).fetchall()
+    assert sorted(row[0] for row in known) == [row["origin"] for row in first]
+
+
+def test_a_passage_that_was_withdrawn_alone_stays_withdrawn(shelf: Shelf):
+    shelf.take([{"key": "a", "text": STORY}], passage_tokens=64)
+    one = shelf.rows()[1]["sample_id"]
+    intake.withdraw(shelf.store, [one], "somebody asked")
+    assert shelf.take([{"key": "a", "text": STORY}], passage_tokens=64) == shelf.former == 0
+    assert [row["reason"] for row in shelf.rows() if row["sample_id"] == one] == ["somebody asked"]
 
 
 def test_a_tokenizer_is_known_by_its_content(tmp_path: Path):

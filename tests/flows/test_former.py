@@ -1,0 +1,61 @@
+"""What is left of an earlier text goes, also when a kill came between the commit and that."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows import ingest
+from flows.config import read
+
+STORY = " ".join(f"Sentence number {n} is here." for n in range(20))
+TOML = """
+[store]
+path = "store"
+[segment]
+passage_tokens = 64
+[[sources]]
+use = "sources.parquet"
+name = "shelf"
+path = "texts.parquet"
+task = "text"
+"""
+
+
+class Killed(BaseException):
+    pass
+
+
+class Alone(ThreadPoolExecutor):
+    """Calls tasks as they are, without Prefect."""
+
+    def submit(self, task: Any, given: dict[str, Any]) -> Any:  # type: ignore[override]
+        return super().submit(task.fn, **given)
+
+
+def test_a_run_that_collects_nothing_removes_what_a_kill_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any) -> int:
+        raise Killed
+
+    (tmp_path / "millrace.toml").write_text(TOML)
+    config = read(tmp_path / "millrace.toml")
+    store = config.open_store(create=True)
+    monkeypatch.setattr(ingest, "as_completed", list)
+    with Alone(1) as runner:
+        site = ingest.Site(store, config, runner)  # type: ignore[arg-type]
+        for text in (STORY, "Short now."):
+            pq.write_table(pa.table({"key": ["a"], "text": [text]}), tmp_path / "texts.parquet")
+            with monkeypatch.context() as patched, pytest.raises(Killed):
+                patched.setattr(ingest, "forget_former", kill)
+                ingest.collect(site)
+        assert len(store.read("samples", ["origin"])) > 1
+        assert ingest.collect(site) == (0, {})
+        assert store.read("samples", ["text"])["text"].to_pylist() == ["Short now."]
+        assert len(store.read("decisions", ["part"])) == 1
