@@ -34,6 +34,8 @@ class ConfigError(Exception):
 
 
 STEPS = ("annotators", "filters", "gathers")
+WEIGHTS = {"annotators.faces": "model", "annotators.aesthetics": "head"}
+"""Settings of steps that name a file."""
 
 
 class Settings(BaseModel):
@@ -312,7 +314,7 @@ def parse(raw: dict[str, Any], origin: str = "configuration") -> Config:
 
 
 def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Makes the relative paths of the store, the sources and the image-text model ("./folder") absolute."""
+    """Makes the relative paths of the store, the sources, weights, and the image-text model ("./folder") absolute."""
     raw = dict(raw)
     raw["store"] = _anchored(raw.get("store", {}), base, {"path": "store"})
     if isinstance(model := raw.get("image_text"), dict):
@@ -320,6 +322,8 @@ def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         raw["image_text"] = model | {key: _absolute(value, base) for key, value in paths.items()}
     if isinstance(sources := raw.get("sources"), list):
         raw["sources"] = [_anchored(source, base) for source in sources]
+    if isinstance(annotators := raw.get("annotators"), list):
+        raw["annotators"] = [_with_weights(one, base) for one in annotators]
     for settings in (raw, *(raw["sources"] if isinstance(sources, list) else ())):
         if isinstance(settings, dict) and "segment" in settings:
             settings["segment"] = _anchored(settings["segment"], base)
@@ -336,6 +340,17 @@ def _anchored(settings: Any, base: Path, defaults: dict[str, str] | None = None)
         else value
         for key, value in {**(defaults or {}), **settings}.items()
     }
+
+
+def _with_weights(settings: Any, base: Path) -> Any:
+    """An annotator's settings, the file of weights that it names (if any) with an absolute path."""
+    key = (
+        WEIGHTS.get(str(settings.get("use")).removeprefix("pipeline."))
+        if isinstance(settings, dict)
+        else None
+    )
+    path = settings.get(key) if key else None
+    return settings | {key: _absolute(path, base)} if path and isinstance(path, str) else settings
 
 
 def _absolute(path: str, base: Path) -> str:

@@ -54,7 +54,10 @@ def early(store: Store, config: Config) -> dict[str, Any]:
         ImageTextModelMissing: the image-text model cannot be loaded.
         NeedsPretrainedModel: a step asks of the filtering network what only a pretrained model knows.
         ConfigError: captions by a checkpoint are asked for, and there is none.
+        StepError: a step's own weights cannot be loaded.
     """
+    for step in config.annotator_steps:
+        step.check()
     found: dict[str, Any] = {}
     settings = config.image_text
     if needed(config, IMAGE_TEXT) and settings.model != OWN:

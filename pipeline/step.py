@@ -13,6 +13,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -70,6 +71,9 @@ class Annotator(Step, ABC):
     def table(cls) -> str:
         """Where its columns are stored."""
         return cls.name()
+
+    def check(self) -> None:
+        """Raises its own error if files that it names cannot be used: the flow asks before it collects anything."""
 
     @abstractmethod
     def annotate(self, rows: pa.Table, models: Mapping[str, Any]) -> pa.Table:
@@ -175,6 +179,11 @@ class Source(Step, ABC):
     @abstractmethod
     def read(self, shard: Shard) -> Iterator[pa.RecordBatch | pa.Table]:
         """The shard's rows in the columns of RAW; unreadable rows too, with their `error`."""
+
+
+def content(path: str) -> str:
+    """sha256 of a file's bytes, hex, for a fingerprint: other content, other results. Empty if there is no such file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
 
 
 def digest(value: Any) -> str:

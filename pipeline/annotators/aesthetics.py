@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from pipeline import vectors, zero_shot
-from pipeline.step import StepError, digest
+from pipeline.step import StepError, content, digest
 from pipeline.zero_shot import WorldlyAnnotator
 
 
@@ -28,12 +26,17 @@ class Aesthetics(WorldlyAnnotator):
     key: ClassVar[str] = "image_id"
     reads: ClassVar[tuple[str, ...]] = ("image_embeddings.embedding",)
     needs: ClassVar[tuple[str, ...]] = (zero_shot.MODEL,)
+    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"head"})  # its content counts
     columns: ClassVar[pa.Schema] = pa.schema(
         [pa.field("score", pa.float32(), metadata={"doc": "0 to 1 by prompts; by a head, in its own scale."})]
     )
     good: tuple[str, ...] = Field(("Good photo.",), description="Prompts of good pictures …")
     bad: tuple[str, ...] = Field(("Bad photo.",), description="… and the opposite of each.")
-    head: str = Field("", description="A safetensors file with `weight` [1, dim] and `bias` [1], instead.")
+    head: str = Field(
+        "",
+        description="A safetensors file with `weight` [1, dim] and `bias` [1], instead; relative to the "
+        "configuration file.",
+    )
 
     @model_validator(mode="after")
     def _in_pairs(self) -> Aesthetics:
@@ -42,12 +45,13 @@ class Aesthetics(WorldlyAnnotator):
         return self
 
     def fingerprint(self, models: Mapping[str, str] | None = None) -> str:
-        """With a head, its content counts, too."""
-        own = super().fingerprint(models)
-        path = Path(self.head)
-        if not self.head or not path.is_file():
-            return own
-        return digest([own, hashlib.sha256(path.read_bytes()).hexdigest()])
+        """With a head, its content counts, wherever it lies."""
+        own, head = super().fingerprint(models), content(self.head)
+        return digest([own, head]) if head else own
+
+    def check(self) -> None:
+        if self.head:
+            self._head()
 
     def annotate(self, rows: pa.Table, models: Mapping[str, Any]) -> pa.Table:
         model = self.model(models)
@@ -63,20 +67,23 @@ class Aesthetics(WorldlyAnnotator):
         return np.mean(each, 0)
 
     def _by_head(self, seen: np.ndarray) -> np.ndarray:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            head = load_file(self.head)
-            weight = np.asarray(head["weight"], np.float32).reshape(-1)
-            bias = float(np.asarray(head["bias"]).reshape(-1)[0])
-        except (OSError, SafetensorError, KeyError, IndexError) as error:
-            raise StepError(
-                f'{self.module()}: head = "{self.head}" is no safetensors file with weight and bias: {error}'
-            ) from error
+        weight, bias = self._head()
         if len(weight) != seen.shape[1]:
             raise StepError(
                 f'{self.module()}: head = "{self.head}" is for vectors of {len(weight)} numbers, and those of the model '
                 f"under [image_text] have {seen.shape[1]}: take the head that was fitted on this model"
             )
         return seen @ weight + bias
+
+    def _head(self) -> tuple[np.ndarray, float]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            head = load_file(self.head)
+            weight = np.asarray(head["weight"], np.float32).reshape(-1)
+            return weight, float(np.asarray(head["bias"]).reshape(-1)[0])
+        except (OSError, SafetensorError, KeyError, IndexError) as error:
+            raise StepError(
+                f'{self.module()}: head = "{self.head}" is no safetensors file with weight and bias: {error}'
+            ) from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 from pydantic import Field
 
-from pipeline.step import Annotator, StepError
+from pipeline.step import Annotator, StepError, content, digest
 
 _LOCAL = threading.local()
 """A detector for each thread and file: it is set to a picture's size before each use."""
@@ -30,6 +28,7 @@ class Faces(Annotator):
     version: ClassVar[int] = 1
     key: ClassVar[str] = "image_id"
     reads: ClassVar[tuple[str, ...]] = ("image",)
+    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"model"})  # its content counts
     columns: ClassVar[pa.Schema] = pa.schema(
         [
             pa.field("count", pa.int32(), metadata={"doc": "Faces that were found."}),
@@ -47,7 +46,9 @@ class Faces(Annotator):
         ]
     )
     model: str = Field(
-        "", description="File of YuNet's weights (face_detection_yunet_….onnx of OpenCV's model zoo)."
+        "",
+        description="File of YuNet's weights (face_detection_yunet_….onnx of OpenCV's model zoo); relative to the "
+        "configuration file.",
     )
     sha256: str = Field(
         "", pattern="^([0-9a-f]{64})?$", description="Of that file, if it is to be held to one."
@@ -57,8 +58,17 @@ class Faces(Annotator):
         320, ge=64, le=2048, description="Longer side, in pixels, at which faces are looked for."
     )
 
+    def fingerprint(self, models: Mapping[str, str] | None = None) -> str:
+        """The content of the weights counts, wherever they lie."""
+        own, weights = super().fingerprint(models), content(self.model)
+        return digest([own, weights]) if weights else own
+
+    def check(self) -> None:
+        self._detector()
+
     def annotate(self, rows: pa.Table, models: Mapping[str, Any]) -> pa.Table:
-        found = [self.found(image.as_buffer()) for image in rows["image"]]
+        detector = self._detector()
+        found = [self._found(image.as_buffer(), detector) for image in rows["image"]]
         areas = [((f[:, 2] - f[:, 0]) * (f[:, 3] - f[:, 1])).max(initial=0) for f in found]
         columns = [
             [len(f) for f in found],
@@ -69,13 +79,8 @@ class Faces(Annotator):
         arrays = [pa.array(c, f.type) for c, f in zip(columns, self.columns, strict=True)]
         return pa.table([rows["image_id"], *arrays], names=["image_id", *self.columns.names])
 
-    def found(self, image: Any) -> np.ndarray:
-        """Faces of a stored picture: float32 [n, 5], left, top, right, bottom as shares, and confidence; largest first.
-
-        Raises:
-            NoFaceDetector: there are no weights, not these, or none that OpenCV can read.
-        """
-        detector = self._detector()
+    def _found(self, image: Any, detector: Any) -> np.ndarray:
+        """Faces of a stored picture: float32 [n, 5], left, top, right, bottom as shares, and confidence; largest first."""
         picture = Image.open(io.BytesIO(image), formats=("PNG", "JPEG"))
         picture.draft("RGB", (self.side, self.side))
         rgb = picture.convert("RGB")
@@ -92,28 +97,35 @@ class Faces(Annotator):
         return np.concatenate([corners, faces[:, -1:]], 1)[order].astype(np.float32)
 
     def _detector(self) -> Any:
-        """OpenCV's detector, made once in each thread."""
+        """OpenCV's detector, made once in each thread.
+
+        Raises:
+            NoFaceDetector: there are no weights, not these, or none that OpenCV can read.
+        """
         held = _LOCAL.__dict__.setdefault("detectors", {})
-        key = (self.model, self.sha256, self.least)
+        key = (self.model, self._weights(), self.least)
         if key not in held:
-            held[key] = _load(self.model, self.sha256, self.least)
+            held[key] = _load(self.model, self.least)
         return held[key]
 
+    def _weights(self) -> str:
+        """sha256 of the weights, if they are there and those that were asked for."""
+        found = content(self.model)
+        if not found:
+            what = f"there is no file {self.model}" if self.model else "no weights are named"
+            raise NoFaceDetector(
+                f"annotators.faces: {what}; set model to YuNet's .onnx file, of opencv_zoo/models/face_detection_yunet"
+            )
+        if self.sha256 and found != self.sha256:
+            raise NoFaceDetector(f"annotators.faces: {self.model} has sha256 {found}, not {self.sha256}")
+        return found
 
-def _load(model: str, sha256: str, least: float) -> Any:
+
+def _load(model: str, least: float) -> Any:
     import cv2
 
-    path = Path(model)
-    if not model or not path.is_file():
-        what = f"there is no file {model}" if model else "no weights are named"
-        raise NoFaceDetector(
-            f"annotators.faces: {what}; set model to YuNet's .onnx file, of opencv_zoo/models/face_detection_yunet"
-        )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if sha256 and found != sha256:
-        raise NoFaceDetector(f"annotators.faces: {model} has sha256 {found}, not {sha256}")
     try:
-        return cv2.FaceDetectorYN.create(str(path), "", (320, 320), least)
+        return cv2.FaceDetectorYN.create(model, "", (320, 320), least)
     except (cv2.error, AttributeError) as error:
         raise NoFaceDetector(
             f"annotators.faces: OpenCV {cv2.__version__} cannot read {model} as YuNet's weights: {str(error)[:200]}"

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flows.config import ConfigError
+from flows.config import ConfigError, read
+from pipeline.step import StepError
 from pipeline.zero_shot import NeedsPretrainedModel
 
 TINY = {
@@ -83,6 +84,39 @@ def test_the_filtering_network_is_refused_for_what_it_cannot_know(fresh: Any) ->
     with pytest.raises(NeedsPretrainedModel, match=r"annotators\.(safety|aesthetics) needs a pretrained"):
         fresh.ingest()
     assert fresh.store().version("samples") == -1
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ('use = "annotators.faces"', "no weights are named"),
+        (
+            'use = "annotators.faces"\nmodel = "weights/none.onnx"',
+            "there is no file .*project.weights.none.onnx",
+        ),
+        ('use = "annotators.aesthetics"\nhead = "none.safetensors"', "is no safetensors file"),
+    ],
+)
+def test_weights_that_cannot_be_loaded_are_told_before_anything_is_collected(
+    fresh: Any, step: str, error: str
+) -> None:
+    add(fresh, f'[[annotators]]\n{step}\n[[annotators]]\nuse = "annotators.image_embeddings"\n')
+    with pytest.raises(StepError, match=error.replace("project", str(fresh.path))):
+        fresh.ingest()
+    assert fresh.store().version("samples") == -1
+
+
+def test_weights_lie_beside_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "millrace.toml"
+    path.write_text(
+        '[[annotators]]\nuse = "annotators.faces"\nmodel = "yunet.onnx"\n'
+        '[[annotators]]\nuse = "annotators.image_embeddings"\n'
+        '[[annotators]]\nuse = "pipeline.annotators.aesthetics"\nhead = "heads/mine"\n'
+    )
+    faces, _, looks = read(path).annotator_steps
+    assert faces.model == str(tmp_path / "yunet.onnx") and looks.head == str(tmp_path / "heads" / "mine")  # type: ignore[attr-defined]
+    path.write_text('[[annotators]]\nuse = "annotators.faces"\n')
+    assert read(path).annotator_steps[0].model == ""  # type: ignore[attr-defined]
 
 
 def test_captions_need_a_checkpoint_and_are_its_own(mill: Any) -> None:

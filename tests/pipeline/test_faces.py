@@ -73,6 +73,18 @@ def test_without_weights_nothing_is_said(tmp_path: Path, weights: Path) -> None:
     ].to_pylist() == [1]
 
 
+def test_the_weights_count_and_not_where_they_lie(tmp_path: Path, weights: Path) -> None:
+    step, moved = Faces(model=str(weights)), tmp_path / "moved.onnx"
+    moved.write_bytes(weights.read_bytes())
+    before = step.fingerprint()
+    assert Faces(model=str(moved)).fingerprint() == before
+    assert step.annotate(rows(people((8, 8))), {})["count"].to_pylist() == [1]
+    weights.write_bytes(b"other weights")
+    assert step.fingerprint() != before
+    with pytest.raises(NoFaceDetector, match="cannot read"):  # none is kept of the ones before
+        step.annotate(rows(people((8, 8))), {})
+
+
 def test_pictures_of_people_are_dropped() -> None:
     table = pa.table(
         {"faces.count": [0, 1, 3, None], "faces.largest": pa.array([0, 0.2, 0.01, None], pa.float32())}

@@ -100,6 +100,12 @@ def test_a_head_of_ones_own_scores_instead_and_its_content_counts(tmp_path: Path
     save_file({"weight": weight, "bias": np.array([0.5], np.float32)}, file)
     step, models = Aesthetics(head=str(file)), {"image_text_model": "m"}
     first = step.fingerprint(models)
+    (tmp_path / "moved").write_bytes(file.read_bytes())
+    assert (
+        Aesthetics(head=str(tmp_path / "moved")).fingerprint(models)
+        == first
+        != Aesthetics().fingerprint(models)
+    )
     assert judge(step, unit("dog"), unit("photo"))[1]["score"] == pytest.approx(6.5)
     save_file({"weight": weight * 2, "bias": np.array([0.5], np.float32)}, file)
     assert step.fingerprint(models) != first
