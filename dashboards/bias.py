@@ -121,6 +121,7 @@ def section(db: Db, snapshot: str | None) -> Row:
     return {
         "groups": spoken,
         "texts": found["groups"][0]["texts"] if found["groups"] else 0,
+        "left_out": found["groups"][0]["texts_left_out"] if found["groups"] else 0,
         "chart": charts.stacked(
             bars, "Texts that speak of each group; the table has the figures.", label_width=220
         ),

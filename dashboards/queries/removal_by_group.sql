@@ -4,11 +4,14 @@ WITH listed AS (
            trim(regexp_replace(regexp_replace(lower(nfc_normalize(split_part(entry, '|', 4))), '(\p{Han})', ' \1 ', 'g'), '[^\p{L}\p{N}\p{M}]+', ' ', 'g')) AS term
     FROM (SELECT unnest($terms) AS entry)),
 people AS (SELECT * FROM listed WHERE kind <> 'stop'),
+spoken AS (  -- in the stated language, else in the one that annotators.language found, where it ran
+    SELECT sample_id, text, split_part(coalesce(*COLUMNS(lambda c: c IN ('lang', 'language_lang'))), '-', 1) AS lang
+    FROM signals WHERE text IS NOT NULL),
 texts AS (
-    SELECT sample_id, split_part(lang, '-', 1) AS lang,
+    SELECT sample_id, lang,
            string_split(trim(regexp_replace(regexp_replace(lower(nfc_normalize(text)), '(\p{Han})', ' \1 ', 'g'), '[^\p{L}\p{N}\p{M}]+', ' ', 'g')), ' ') AS w
-    FROM samples
-    WHERE text IS NOT NULL AND split_part(lang, '-', 1) IN (SELECT lang FROM people)),
+    FROM spoken
+    WHERE lang IN (SELECT lang FROM people)),
 runs AS (
     SELECT sample_id, lang, unnest(flatten([list_transform(range(1, len(w) - n + 2), lambda i: array_to_string(w[i : i + n - 1], ' '))
                                            for n in [1, 2, 3, 4, 5] if n <= len(w)])) AS term

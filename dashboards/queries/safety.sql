@@ -4,7 +4,7 @@ WITH chosen AS (
     UNION ALL
     SELECT sample_id FROM verdicts WHERE kept AND $snapshot IS NULL),
 found AS (
-    SELECT sample_id, COLUMNS(lambda c: regexp_full_match(c, 'looked_at|(contact_details|personal_numbers|names|safety|nsfw|toxicity)_.*'))::DOUBLE
+    SELECT sample_id, TRY_CAST(COLUMNS(lambda c: regexp_full_match(c, 'looked_at|(contact_details|personal_numbers|names|safety|nsfw|toxicity)_.*')) AS DOUBLE)
     FROM (SELECT *, 1 AS looked_at FROM signals)),
 counted AS (
     SELECT sample_id, signal, value >= (CASE WHEN regexp_matches(signal, '^(safety|nsfw|toxicity)') THEN 0.5 ELSE 1 END) AS flagged

@@ -9,13 +9,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from dashboards import bias, report
 from dashboards.ask import ask
+from pipeline.annotators.language import Language
 from pipeline.groups_of_people import TERMS, listed
 from storage.store import Store
+from storage.tables import signal_table
 from tests.dashboards.conftest import append, decided, sample
 
 Fate = Callable[[str, Random], str | None]
@@ -185,3 +188,37 @@ def test_what_evaluation_sets_took_is_listed(filled: Store, empty: Store, tmp_pa
     assert "3 training rows dropped" in report.write(empty, tmp_path / "r.html").read_text(encoding="utf-8")
     with filled.connect() as db:
         assert [(row["evaluation_set"], row["dropped"]) for row in bias.contamination(db)] == [("heldout", 0)]
+
+
+def test_texts_without_a_stated_language_count_in_the_detected_one(empty: Store, tmp_path: Path) -> None:
+    texts = ["a woman by the sea", "eine Frau am Meer", "kvinna vid havet", "a woman at work"]
+    rows = [sample("s", str(i), None, text, lang=None) for i, text in enumerate(texts)]
+    rows[3]["lang"] = "en"
+    append(empty, "decisions", [decided(row) for row in rows])
+    append(empty, "samples", rows)
+    asked = {"snapshot": None, "terms": listed(), "least": 1, "n": 9}
+
+    def women() -> tuple[int, int, int, set[int]]:
+        with empty.connect() as db:
+            row = next(r for r in ask(db, "group_mentions", **asked) if r["group_name"] == "women")
+            told = {r["together"] for r in ask(db, "group_associations", **asked) if r["word"] == "sea"}
+        return row["came_in"], row["texts"], row["texts_left_out"], told
+
+    assert women() == (1, 1, 3, set())
+    page = report.write(empty, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "3 other texts are left out" in page
+    empty.declare(signal_table("language", "sample_id", Language.columns))
+    found = zip(rows, ("en", "de", "sv", "fr"), strict=True)
+    append(empty, "language", [{"sample_id": row["sample_id"], "lang": lang} for row, lang in found])
+    assert women() == (3, 3, 1, {1})  # Swedish has no list; what is stated goes before what is detected
+
+
+def test_signals_that_are_no_numbers_are_passed_over(empty: Store) -> None:
+    row = sample("s", "0", None, "call me")
+    append(empty, "samples", [row])
+    columns = pa.schema([("emails", pa.int32()), ("country", pa.string())])
+    empty.declare(signal_table("contact_details", "sample_id", columns))
+    append(empty, "contact_details", [{"sample_id": row["sample_id"], "emails": 2, "country": "DE"}])
+    with empty.connect() as db:
+        found = {r["signal"]: r["rows"] for r in ask(db, "safety", snapshot=None)}
+    assert found["looked_at"] == found["contact_details_emails"] == 1
