@@ -8,7 +8,6 @@ An ingest that needs one fits it when there is none and never again; `millrace f
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,11 @@ from model import clip_train
 from model.checkpoint import write_file
 from model.clip import ImageTextModel
 from model.clip_config import OWN
-from pipeline.step import Step
+from pipeline.stage import passing
+from pipeline.step import Gather
 from storage.snapshot import refuse
 from storage.store import Store
+from storage.tables import TABLES
 from storage.views import literal, name
 
 CURRENT = "current.json"
@@ -45,20 +46,22 @@ def ready(store: Store, config: Config, *, refit: bool = False) -> ImageTextMode
     """The filtering network in use, fitted first if there is none (or `refit`)."""
     root = store.folder("filtering")
     if refit or not (root / CURRENT).exists():
-        made = fit(store, config)
+        made = fit(store, config, refit=refit)
         write_file(root / CURRENT, json.dumps({"id": made}).encode())
     return ImageTextModel.load(str(root / json.loads((root / CURRENT).read_text())["id"]))
 
 
-def fit(store: Store, config: Config) -> str:
+def fit(store: Store, config: Config, *, refit: bool = True) -> str:
     """Fits a network on the trusted training rows and saves it; returns its id.
+
+    The first fit (no `refit`) comes after all that needs no model, and takes what has just been decided.
 
     Raises:
         FitError: too few rows are trusted.
         LicenceNotAllowed: some of them may not enter a snapshot: a network learns from them, too.
     """
     settings = config.filtering_network
-    rows = trusted(store, config)
+    rows = trusted(store, config, refit=refit)
     licences = rows["licence"].fill_null("").value_counts()
     refuse({str(one["values"]): one["counts"].as_py() for one in licences}, config.licences.allow)
     ids = rows["image_id"].unique()
@@ -76,21 +79,26 @@ def fit(store: Store, config: Config) -> str:
     return made.save(store.folder("filtering"))
 
 
-def trusted(store: Store, config: Config) -> pa.Table:
+def trusted(store: Store, config: Config, *, refit: bool = True) -> pa.Table:
     """image_id, text, licence of the rows to learn from, pictures drawn and ordered by the hash of their ids.
 
-    Training rows only, dropped by nothing that reads a model's signal: what the last network thought of a row shall not
-    decide what the next one learns.
+    Training rows only, and those that the steps keep which read no model's signal. For a `refit` they are asked anew:
+    what the last network thought of a row, and dropped before others saw it, shall not decide what the next one learns.
     """
     settings, where = config.filtering_network, ["split = 'train'", "NOT coalesce(held_out, false)"]
     for column, chosen in (("source", settings.sources), ("lang", settings.langs), ("task", settings.tasks)):
         if chosen:
             where.append(f"{column} IN ({', '.join(map(literal, chosen))})")
     where += [f"{name(signal(config, one))} >= {least!r}" for one, least in settings.least.items()]
+    passed = _passing(store, config) if refit else None
     with store.connect() as db:
+        if passed is None:
+            db.execute("CREATE TEMP VIEW passed AS SELECT sample_id FROM verdicts WHERE kept")
+        else:
+            db.register("passed", passed)
         return db.sql(
             "WITH rows AS (SELECT sample_id, image_id, text, licence FROM signals JOIN splits USING (sample_id) "
-            f"ANTI JOIN ({_refused(config)}) USING (sample_id) "
+            "SEMI JOIN passed USING (sample_id) "
             f"WHERE image_id IS NOT NULL AND text IS NOT NULL AND {' AND '.join(where)}), "
             "drawn AS (SELECT DISTINCT image_id FROM rows ORDER BY md5(image_id) LIMIT ?) "
             "SELECT image_id, text, licence FROM rows JOIN drawn USING (image_id) "
@@ -118,20 +126,20 @@ def signal(config: Config, column: str) -> str:
     return made[column]
 
 
-def _refused(config: Config) -> str:
-    """SQL of the rows that something dropped which reads no model's signal."""
-    plain = Chain.of(config).plain()
-    reasons = _others(config.filter_steps, plain.filters, lambda one: one.reason or one.name())
-    stages = _others(config.gather_steps, plain.gathers, lambda one: one.name())
-    return (
-        "SELECT sample_id FROM decisions WHERE NOT kept "
-        f"AND NOT (stage = 'filter' AND reason IN ({reasons})) AND stage NOT IN ({stages})"
-    )
+def _passing(store: Store, config: Config) -> pa.Table:
+    """sample_id of the rows that the chain keeps which reads no model's signal.
 
-
-def _others(steps: Sequence[Step], but: Sequence[Step], word: Any) -> str:
-    words = sorted({word(one) for one in steps} - {word(one) for one in but})
-    return ", ".join(map(literal, words)) or "''"
+    Raises:
+        ConfigError: one of its steps reads what no ingest has made yet.
+    """
+    plain, made = Chain.of(config).plain(), {*TABLES, *(table.name for table in store.declared())}
+    for step in (*plain.filters, *plain.gathers):
+        tables = {one.split(".")[0] for one in step.reads if "." in one or isinstance(step, Gather)}
+        if missing := sorted(tables - made):
+            raise ConfigError(
+                f'{step.module()} reads "{missing[0]}", which is not there yet: run `millrace ingest`'
+            )
+    return passing(store, plain.filters, plain.gathers)
 
 
 @flow(name="fit_filter")

@@ -197,16 +197,21 @@ def plan_filter(store: Store, policy: str) -> list[Job]:
 def work_filter(store: Store, job: Job, filters: Sequence[Filter], policy: str) -> str:
     """Judges one part's rows; the first filter that drops a row names the reason."""
     if not parts.staged(store, job.key):
-        reads = ["source", *(column for f in filters for column in f.reads)]
-        with store.connect() as db:
-            rows = db.sql(
-                f"{_select('sample_id', reads, 'samples')} JOIN decisions d ON d.sample_id = samples.sample_id "
-                f"AND d.stage = '{collecting.STAGE}' AND d.kept "
-                "WHERE samples.part = ? ORDER BY samples.sample_id",
-                params=[job.part],
-            ).to_arrow_table()
+        rows = _collected(store, filters, job.part)
         parts.stage(store, job.key, {"decisions": judge(rows, filters, policy)})
     return job.key
+
+
+def _collected(store: Store, filters: Sequence[Filter], part: str) -> pa.Table:
+    """What filters read of one part's rows that could be collected."""
+    reads = ["source", *(column for f in filters for column in f.reads)]
+    with store.connect() as db:
+        return db.sql(
+            f"{_select('sample_id', reads, 'samples')} JOIN decisions d ON d.sample_id = samples.sample_id "
+            f"AND d.stage = '{collecting.STAGE}' AND d.kept "
+            "WHERE samples.part = ? ORDER BY samples.sample_id",
+            params=[part],
+        ).to_arrow_table()
 
 
 def judge(rows: pa.Table, filters: Sequence[Filter], policy: str) -> pa.Table:
@@ -314,3 +319,27 @@ def incumbents(db: duckdb.DuckDBPyConnection, stage: str) -> None:
         "WHERE stage = ? AND kept",
         [stage],
     )
+
+
+# --- what would be kept -------------------------------------------------------------------------------------
+
+
+def passing(store: Store, filters: Sequence[Filter], gathers: Sequence[Gather]) -> pa.Table:
+    """sample_id of the rows that these alone would keep, as if nothing had been decided before; stores nothing.
+
+    A filter's decision names only the first reason, and a gather sees only what came so far: neither tells what a
+    shorter chain would say. Parts are judged one by one; ids alone are held.
+    """
+    kept = pa.table({"sample_id": pa.array([], pa.string())})
+    for part in sample_parts(store):
+        judged = judge(_collected(store, filters, part), filters, "")
+        kept = pa.concat_tables([kept, judged.filter(judged["kept"]).select(["sample_id"])])
+    for gather in gathers:
+        with store.connect() as db:
+            db.execute("CREATE TEMP VIEW decisions AS SELECT * FROM memory.main.decisions WHERE false")
+            db.register("passed", kept)
+            db.execute("CREATE TEMP TABLE candidates AS SELECT sample_id FROM passed")
+            db.execute("CREATE TEMP TABLE incumbents AS SELECT sample_id FROM passed WHERE false")
+            found = gather.gather(db).decisions
+        kept = found.filter(found["kept"]).select(["sample_id"])
+    return kept

@@ -166,6 +166,25 @@ def test_what_the_last_network_dropped_may_teach_the_next_one(config: Path) -> N
     assert trusted(config) == before
 
 
+def test_what_the_last_network_dropped_is_judged_by_all_other_steps(config: Path) -> None:
+    """A filter behind the network's, and a gather, never had their say on rows that it dropped first."""
+    ingest.start(str(config))
+    assert len(trusted(config)) > len({row["text"] for row in trusted(config)})
+    text = config.read_text().replace("least = -1.0", "least = 0.999")
+    text = text.replace("min_words = 1", "min_characters = 14")  # longer than "red in others"
+    text = text.replace("[splits]", '[[gathers]]\nuse = "gathers.text_duplicates"\njudge = "text"\n[splits]')
+    config.write_text(text + '[[annotators]]\nuse = "annotators.text_minhash"\n')
+    with pytest.raises(
+        ConfigError, match='reads "text_minhash", which is not there yet: run `millrace ingest`'
+    ):
+        trusted(config)
+    ingest.start(str(config))
+    dropped = "SELECT count(*) FROM decisions WHERE stage = 'filter' AND reason = 'mismatched'"
+    assert asked(config, dropped) == [(28,)]
+    texts = [row["text"] for row in trusted(config)]
+    assert len(texts) == len(set(texts)) > 3 and "red in others" not in texts
+
+
 def test_a_model_that_is_not_there_is_told_before_anything_is_collected(config: Path) -> None:
     config.write_text(config.read_text() + '[image_text]\nmodel = "./nowhere"\n')
     with pytest.raises(ImageTextModelMissing, match="no folder"):
