@@ -1,4 +1,4 @@
--- Which labels and words stand with each group of people, and how much more often than by chance? Pointwise mutual information in bits, at least $least texts together.
+-- Which labels and words stand with each group of people, and how much more often than by chance? Pointwise mutual information in bits, where enough texts have both.
 WITH chosen AS (
     SELECT sample_id FROM members WHERE snapshot = $snapshot
     UNION ALL
