@@ -63,5 +63,5 @@ def test_stats_tell_how_fetching_went(milled: Any) -> None:
     assert sum(row["urls"] for row in hosts) == sum(row["urls"] for row in outcomes) == urls
     assert {row["outcome"] for row in outcomes} == {"ok"}
     assert consents[0]["decision"] == "allowed"
-    with pytest.raises(ConfigError, match="there are corpus and fetch"):
+    with pytest.raises(ConfigError, match="there are corpus, fetch, contamination, bias"):
         stats(milled.config, "weather")
