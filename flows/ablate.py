@@ -42,7 +42,7 @@ NO_MATTER = {"store", "run", "train", "evaluate", "ablate"}
 
 @dataclass(frozen=True)
 class Row:
-    """A variant of the corpus, and how models did that were trained on it; null where it is the prepared one again."""
+    """A variant of the corpus, and how models did that were trained on it."""
 
     variant: str
     rows: int

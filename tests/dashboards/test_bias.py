@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dashboards import bias, report
 from dashboards.ask import ask
 from pipeline.annotators.language import Language
-from pipeline.groups_of_people import TERMS, listed
+from pipeline.groups_of_people import TERMS
 from storage.store import Store
 from storage.tables import signal_table
 from tests.dashboards.conftest import append, decided, sample
@@ -55,7 +55,8 @@ def fair(text: str, draw: Random) -> str | None:
 
 def removal(store: Store) -> list[dict[str, Any]]:
     with store.connect() as db:
-        return bias.removal(ask(db, "removal_by_group", terms=listed()))
+        bias.prepare(db)
+        return bias.removal(ask(db, "removal_by_group"))
 
 
 def test_a_filter_that_drops_a_group_thrice_as_often_is_flagged(empty: Store) -> None:
@@ -103,7 +104,8 @@ def test_mutual_information_by_hand(empty: Store) -> None:
     labels = ["kitchen"] * 8 + ["road"] * 6 + ["garden"] * 2
     fill(empty, texts, lambda *_: None, labels)
     with empty.connect() as db:
-        rows = ask(db, "group_associations", snapshot=None, terms=listed(), least=2, n=9)
+        bias.prepare(db)
+        rows = ask(db, "group_associations", snapshot=None, least=2, n=9)
     found = {(row["group_name"], row["what"], row["word"]): row for row in rows}
     assert found["women", "word", "cooking"]["pmi"] == pytest.approx(math.log2(6 * 16 / (6 * 8)))
     assert found["men", "word", "driving"]["pmi"] == pytest.approx(math.log2(6 * 16 / (8 * 6)))
@@ -114,7 +116,8 @@ def test_mutual_information_by_hand(empty: Store) -> None:
         ("women", "label", "kitchen"), ("men", "label", "kitchen"), ("men", "label", "road"),
     }  # fmt: skip
     with empty.connect() as db:  # less than the least support is not told
-        few = ask(db, "group_associations", snapshot=None, terms=listed(), least=3, n=9)
+        bias.prepare(db)
+        few = ask(db, "group_associations", snapshot=None, least=3, n=9)
     assert ("men", "label", "kitchen") not in {(row["group_name"], row["what"], row["word"]) for row in few}
 
 
@@ -139,7 +142,8 @@ def test_terms_are_whole_words_of_the_texts_own_language(
 ) -> None:
     fill(empty, [(lang, text), ("en", "a tree")], lambda *_: None)
     with empty.connect() as db:
-        rows = ask(db, "group_mentions", snapshot=None, terms=listed())
+        bias.prepare(db)
+        rows = ask(db, "group_mentions", snapshot=None)
     assert {row["group_name"] for row in rows if row["came_in"]} == groups
     assert len(rows) == len(TERMS)
 
@@ -196,10 +200,11 @@ def test_texts_without_a_stated_language_count_in_the_detected_one(empty: Store,
     rows[3]["lang"] = "en"
     append(empty, "decisions", [decided(row) for row in rows])
     append(empty, "samples", rows)
-    asked = {"snapshot": None, "terms": listed(), "least": 1, "n": 9}
+    asked = {"snapshot": None, "least": 1, "n": 9}
 
     def women() -> tuple[int, int, int, set[int]]:
         with empty.connect() as db:
+            bias.prepare(db)
             row = next(r for r in ask(db, "group_mentions", **asked) if r["group_name"] == "women")
             told = {r["together"] for r in ask(db, "group_associations", **asked) if r["word"] == "sea"}
         return row["came_in"], row["texts"], row["texts_left_out"], told

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dashboards import ask as asking
+from dashboards import bias
 from dashboards.ask import ask
-from pipeline.groups_of_people import listed
 from storage.store import Store
 
 ONE_ROW = {"newest", "totals", "duplicate_totals"}
@@ -25,7 +25,6 @@ def values(truth_file: Path) -> dict:
         "truth": str(truth_file),
         "ids": ["0" * 64],
         "n": 5,
-        "terms": listed(),
         "least": 1,
     }
 
@@ -50,6 +49,7 @@ def test_a_query_begins_with_its_one_question(name: str) -> None:
 @pytest.mark.parametrize("snapshot", ["snapshot-1", None])
 def test_an_empty_store_answers(name: str, snapshot: str | None, empty: Store, values: dict) -> None:
     with empty.connect() as db:
+        bias.prepare(db)
         rows = ask(db, name, **{**values, "snapshot": snapshot})
     if name == "planted_rows":  # as many as were planted, none of which came in
         assert rows and not any(row["came_in"] for row in rows)
@@ -64,6 +64,7 @@ def test_a_filled_store_answers_the_same_on_any_number_of_threads(
     answers = []
     for threads in (1, 4):
         with filled.connect(threads=threads) as db:
+            bias.prepare(db)
             values["ids"] = [row[0] for row in db.execute("SELECT image_id FROM images").fetchall()]
             answers.append(ask(db, name, **values))
     assert answers[0]
