@@ -34,8 +34,6 @@ class ConfigError(Exception):
 
 
 STEPS = ("annotators", "filters", "gathers")
-WEIGHTS = {"annotators.faces": "model", "annotators.aesthetics": "head"}
-"""Settings of steps that name a file."""
 
 
 class Settings(BaseModel):
@@ -322,8 +320,9 @@ def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
         raw["image_text"] = model | {key: _absolute(value, base) for key, value in paths.items()}
     if isinstance(sources := raw.get("sources"), list):
         raw["sources"] = [_anchored(source, base) for source in sources]
-    if isinstance(annotators := raw.get("annotators"), list):
-        raw["annotators"] = [_with_weights(one, base) for one in annotators]
+    for kind in STEPS:
+        if isinstance(steps := raw.get(kind), list):
+            raw[kind] = [_with_files(one, base) for one in steps]
     for settings in (raw, *(raw["sources"] if isinstance(sources, list) else ())):
         if isinstance(settings, dict) and "segment" in settings:
             settings["segment"] = _anchored(settings["segment"], base)
@@ -342,15 +341,16 @@ def _anchored(settings: Any, base: Path, defaults: dict[str, str] | None = None)
     }
 
 
-def _with_weights(settings: Any, base: Path) -> Any:
-    """An annotator's settings, the file of weights that it names (if any) with an absolute path."""
-    key = (
-        WEIGHTS.get(str(settings.get("use")).removeprefix("pipeline."))
-        if isinstance(settings, dict)
-        else None
-    )
-    path = settings.get(key) if key else None
-    return settings | {key: _absolute(path, base)} if path and isinstance(path, str) else settings
+def _with_files(settings: Any, base: Path) -> Any:
+    """A step's settings, the files that it names with absolute paths; what is no step is left to be refused later."""
+    try:
+        files = load(str(settings["use"]), Step).files
+    except (TypeError, KeyError, StepError):
+        return settings
+    named = {key: settings.get(key) for key in files}
+    return settings | {
+        key: _absolute(path, base) for key, path in named.items() if path and isinstance(path, str)
+    }
 
 
 def _absolute(path: str, base: Path) -> str:

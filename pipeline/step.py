@@ -40,6 +40,8 @@ class Step(BaseModel):
     """Columns or tables that it is given; "annotator.column" for what an annotator made."""
     unfingerprinted: ClassVar[frozenset[str]] = frozenset()
     """Settings that say where or how fast, and cannot change a result."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Settings that name a file, from the configuration's folder: what it holds counts, not where it lies."""
 
     @classmethod
     def module(cls) -> str:
@@ -51,10 +53,11 @@ class Step(BaseModel):
         return cls.module().rsplit(".", 1)[-1]
 
     def fingerprint(self, models: Mapping[str, str] | None = None) -> str:
-        """sha256 of (module, version, settings, hash of each needed model), hex, first 32."""
-        settings = self.model_dump(mode="json", exclude=set(self.unfingerprinted))
+        """sha256 of (module, version, settings, hash of each needed model, of each file), hex, first 32."""
+        settings = self.model_dump(mode="json", exclude={*self.unfingerprinted, *self.files})
         needed = {name: (models or {})[name] for name in self.needs}
-        return digest([self.module(), self.version, settings, needed])
+        held = [content(getattr(self, name)) for name in self.files]
+        return digest([self.module(), self.version, settings, needed, *([held] if held else [])])
 
 
 class Annotator(Step, ABC):

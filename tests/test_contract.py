@@ -157,7 +157,7 @@ def other(value: Any, annotation: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("use", uses())
-def test_fingerprint_covers_each_setting(use: str) -> None:
+def test_fingerprint_covers_each_setting(use: str, tmp_path: Path) -> None:
     step = make(use)
     models = dict.fromkeys(step.needs, "weights")
     before = step.fingerprint(models)
@@ -165,7 +165,16 @@ def test_fingerprint_covers_each_setting(use: str) -> None:
     for name, field in type(step).model_fields.items():
         value = other(getattr(step, name), field.annotation)
         changed = step.model_copy(update={name: value}).fingerprint(models)
-        assert (changed == before) == (name in step.unfingerprinted), name
+        assert (changed == before) == (name in (*step.unfingerprinted, *step.files)), name
+    for name in step.files:  # what it holds counts, not where it lies
+        here, there = (tmp_path / f"{name}-{place}" for place in ("here", "there"))
+        for place in (here, there):
+            place.write_bytes(b"weights")
+        one, other_place = (step.model_copy(update={name: str(place)}) for place in (here, there))
+        held = one.fingerprint(models)
+        assert held == other_place.fingerprint(models) != before, name
+        here.write_bytes(b"other weights")
+        assert one.fingerprint(models) != held, name
     for name in step.needs:
         assert step.fingerprint(models | {name: "other weights"}) != before
     assert step.unfingerprinted <= set(type(step).model_fields)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from pipeline import vectors, zero_shot
-from pipeline.step import StepError, content, digest
+from pipeline.step import StepError
 from pipeline.zero_shot import WorldlyAnnotator
 
 
@@ -26,7 +26,7 @@ class Aesthetics(WorldlyAnnotator):
     key: ClassVar[str] = "image_id"
     reads: ClassVar[tuple[str, ...]] = ("image_embeddings.embedding",)
     needs: ClassVar[tuple[str, ...]] = (zero_shot.MODEL,)
-    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"head"})  # its content counts
+    files: ClassVar[tuple[str, ...]] = ("head",)
     columns: ClassVar[pa.Schema] = pa.schema(
         [pa.field("score", pa.float32(), metadata={"doc": "0 to 1 by prompts; by a head, in its own scale."})]
     )
@@ -43,11 +43,6 @@ class Aesthetics(WorldlyAnnotator):
         if len(self.good) != len(self.bad) or not self.good:
             raise ValueError("`good` and `bad` are pairs: each needs its opposite")
         return self
-
-    def fingerprint(self, models: Mapping[str, str] | None = None) -> str:
-        """With a head, its content counts, wherever it lies."""
-        own, head = super().fingerprint(models), content(self.head)
-        return digest([own, head]) if head else own
 
     def check(self) -> None:
         if self.head:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 from pydantic import Field
 
-from pipeline.step import Annotator, StepError, content, digest
+from pipeline.step import Annotator, StepError, content
 
 _LOCAL = threading.local()
 """A detector for each thread and file: it is set to a picture's size before each use."""
@@ -28,7 +28,7 @@ class Faces(Annotator):
     version: ClassVar[int] = 1
     key: ClassVar[str] = "image_id"
     reads: ClassVar[tuple[str, ...]] = ("image",)
-    unfingerprinted: ClassVar[frozenset[str]] = frozenset({"model"})  # its content counts
+    files: ClassVar[tuple[str, ...]] = ("model",)
     columns: ClassVar[pa.Schema] = pa.schema(
         [
             pa.field("count", pa.int32(), metadata={"doc": "Faces that were found."}),
@@ -57,11 +57,6 @@ class Faces(Annotator):
     side: int = Field(
         320, ge=64, le=2048, description="Longer side, in pixels, at which faces are looked for."
     )
-
-    def fingerprint(self, models: Mapping[str, str] | None = None) -> str:
-        """The content of the weights counts, wherever they lie."""
-        own, weights = super().fingerprint(models), content(self.model)
-        return digest([own, weights]) if weights else own
 
     def check(self) -> None:
         self._detector()
