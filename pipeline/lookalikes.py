@@ -17,6 +17,7 @@ from pipeline import likeness
 from pipeline.likeness import Looks
 from pipeline.matching import hamming_pairs
 from pipeline.signatures import COARSE, GRID, SIDE, colour_hash, grey_hash, turned
+from pipeline.vectors import cells
 
 PAIRS = 1 << 14
 """Look-alikes that are looked at closely at once: at most 60 MB of layouts and thumbnails."""
@@ -123,17 +124,3 @@ def _agreeing(
                 looks.turned(turn).take(i), looks.take(j), what.tolerance, what.lines, what.relabelled
             ),
         ]
-
-
-def cells(column: pa.Array | pa.ChunkedArray, *shape: int) -> np.ndarray:
-    """Binary values of so many bytes, none of them null: uint8 [n, *shape]."""
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    parts = []
-    for chunk in chunks:
-        values = chunk.cast(pa.binary())
-        offsets = np.frombuffer(values.buffers()[1], np.int32)[
-            values.offset : values.offset + len(values) + 1
-        ]
-        if len(values):
-            parts.append(np.frombuffer(values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
-    return np.concatenate([np.empty(0, np.uint8), *parts]).reshape(-1, *shape)

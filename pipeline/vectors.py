@@ -1,4 +1,4 @@
-"""Vectors in columns: list<float32> to NumPy matrices and back, null where there is none."""
+"""Vectors in columns: list<float32> and bytes of equal length to NumPy, and back; null where there is none."""
 
 from __future__ import annotations
 
@@ -30,3 +30,17 @@ def scattered(values: np.ndarray, present: np.ndarray) -> pa.Array:
     out = np.zeros(len(present), np.float32)
     out[present] = values
     return pa.array(out, mask=~present)
+
+
+def cells(column: pa.Array | pa.ChunkedArray, *shape: int) -> np.ndarray:
+    """Binary values of so many bytes, none of them null: uint8 [n, *shape]."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts = []
+    for chunk in chunks:
+        values = chunk.cast(pa.binary())
+        offsets = np.frombuffer(values.buffers()[1], np.int32)[
+            values.offset : values.offset + len(values) + 1
+        ]
+        if len(values):
+            parts.append(np.frombuffer(values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
+    return np.concatenate([np.empty(0, np.uint8), *parts]).reshape(-1, *shape)

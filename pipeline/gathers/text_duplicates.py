@@ -16,6 +16,7 @@ from pipeline.matching import components
 from pipeline.minhash import agreement, bands, jaccard
 from pipeline.shingles import Worded
 from pipeline.step import Gather, Gathered
+from pipeline.vectors import cells
 
 PAIRS = 1 << 14
 """Signatures that are compared at once: 16 MB of each side at 256 permutations."""
@@ -155,17 +156,8 @@ def _estimated(db: duckdb.DuckDBPyConnection, permutations: int) -> Iterator[tup
     ).to_arrow_reader(PAIRS)
     for batch in found:
         later, earlier = (batch.column(at).to_numpy() for at in range(2))
-        a, b = (signed(batch.column(at), permutations) for at in (2, 3))
+        a, b = (cells(batch.column(at), 4 * permutations).view("<u4") for at in (2, 3))
         yield np.stack([later, earlier]), agreement(a, b)
-
-
-def signed(column: pa.Array, permutations: int) -> np.ndarray:
-    """A binary column without nulls as uint32 [n, permutations]."""
-    column = column.cast(pa.binary())
-    _, offsets, data = column.buffers()
-    first = np.frombuffer(offsets, np.int32)[column.offset]
-    size = len(column) * permutations
-    return np.frombuffer(data, "<u4", size, int(first)).reshape(-1, permutations)
 
 
 def _exactly(db: duckdb.DuckDBPyConnection, pairs: np.ndarray, threshold: float) -> np.ndarray:
