@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
-.PHONY: help setup demo demo-full test test-slow torture lint bench up clean
+.PHONY: help setup demo demo-full test test-slow torture fuzz lint bench up clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test-slow: setup ## kills, servers, browsers, whole runs
 
 torture: setup ## the full counts of kills
 	MILLRACE_TORTURE=20 $(BIN)/python -m pytest -m slow -k "kill or killed"
+
+fuzz: setup ## the tests of properties, with examples that no run had before
+	MILLRACE_HYPOTHESIS=search $(BIN)/python -m pytest -m hypothesis
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
