@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("same", deadline=None, derandomize=True)  # a busy machine or another day fails no test
+settings.register_profile(
+    "same", deadline=None, derandomize=True
+)  # a busy machine or another day fails no test
 settings.register_profile("search", deadline=None, max_examples=1000)  # new examples each time: make fuzz
 settings.load_profile(os.environ.get("MILLRACE_HYPOTHESIS", "same"))
 

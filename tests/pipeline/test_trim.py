@@ -52,7 +52,9 @@ def test_bars_of_any_thickness_are_cut_to_the_pixel(bars: Sides, colour: str, se
 @settings(deadline=None, max_examples=40)
 @given(thickness, thickness, st.sampled_from(["black", "white"]), st.integers(0, 9), st.integers(60, 95))
 @example(3, 18, "black", 0, 60)
-def test_of_a_jpeg_of_them_never_too_much_is_cut(x: int, y: int, colour: str, seed: int, quality: int) -> None:
+def test_of_a_jpeg_of_them_never_too_much_is_cut(
+    x: int, y: int, colour: str, seed: int, quality: int
+) -> None:
     found = cut(jpeg(ImageOps.expand(photo(seed), (x, y, x, y), colour), quality))
     assert all(a <= b + 1 for a, b in zip(found, (x, y, x, y), strict=True))
 
@@ -64,7 +66,18 @@ def test_bars_of_a_jpeg_block_and_more_are_cut_within_a_pixel_in_98_of_100_pictu
         (seed, colour, bars)
         for seed in range(10)
         for colour in ("black", "white")
-        for bars in ((22, 22), (8, 8), (0, 30), (30, 0), (9, 14), (50, 12), (17, 33), (19, 11), (12, 50), (26, 10))
+        for bars in (
+            (22, 22),
+            (8, 8),
+            (0, 30),
+            (30, 0),
+            (9, 14),
+            (50, 12),
+            (17, 33),
+            (19, 11),
+            (12, 50),
+            (26, 10),
+        )
     ]
     right = 0
     for seed, colour, bars in cases:
