@@ -19,14 +19,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import as_completed
-from prefect.task_runners import TaskRunner
 from rich.markup import escape
 
 from flows import filtering_network, models, tokenizers
 from flows.config import Config, read
 from flows.models import Chain
 from flows.progress import bar, say
-from flows.runners import task_runner
+from flows.runners import Workers
 from flows.work import work
 from pipeline import splits, stage, upstream
 from pipeline.collect import Origin, forget_former
@@ -49,8 +48,7 @@ class Site:
 
     store: Store
     config: Config
-    runner: TaskRunner[Any]
-    """The one that the configuration names, however the flow was started."""
+    workers: Workers
 
 
 def mill(site: Site, label: str, jobs: Sequence[Job], function: Callable[..., str]) -> int:
@@ -60,9 +58,9 @@ def mill(site: Site, label: str, jobs: Sequence[Job], function: Callable[..., st
     store = site.store
     size = max(1, -(-len(jobs) // (site.config.run.workers * 8)))
     chunks = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
-    with bar(label, len(jobs), "parts") as shown:
+    with bar(label, len(jobs), "parts") as shown, site.workers.of(len(jobs)) as runner:
         futures = [
-            site.runner.submit(
+            runner.submit(
                 work,
                 {
                     "function": function,
@@ -201,8 +199,8 @@ def run(config: Config) -> Ingested:
     store = config.open_store(create=True)
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
-    with task_runner(config.run) as runner:
-        site = Site(store, config, runner)
+    with Workers(config.run) as workers:
+        site = Site(store, config, workers)
         chain, needed = Chain.of(config), models.early(store, config)
         made, failed = collect(site)
         told_off = "; ".join(f"{name}: {why}" for name, why in failed.items())

@@ -1,39 +1,47 @@
-"""Which Prefect task runner spreads a flow's tasks: threads or processes of this machine."""
+"""Who does a flow's tasks: threads of this process, or processes of this machine once there is enough to do."""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from flows.config import RunConfig
+from flows.work import end_with
+from model.machine import one_thread
 
-LOOK_EVERY_S = 0.5
-
-
-def task_runner(run: RunConfig) -> Any:
-    """A runner with `run.workers` workers."""
-    if run.runner == "processes":
-        return ProcessPoolTaskRunner(max_workers=run.workers, initializer=end_with, initargs=(os.getpid(),))
-    return ThreadPoolTaskRunner(max_workers=run.workers)
+FEW = 8
+"""Parts, of a thousand rows or so: what processes gain on them is less than they take to start."""
 
 
-def end_with(parent: int) -> None:
-    """Ends a worker whose flow was killed: alone, it would wait for work until the machine is restarted.
+class Workers:
+    """`run.workers` of them. A few parts are made in threads, also where processes are asked for: each of those takes seconds
+    to start. Once they run, they do everything."""
 
-    It looks, rather than asks the kernel for a signal: that one comes when the *thread* that started us ends.
-    """
+    def __init__(self, run: RunConfig) -> None:
+        self._run, self._open = run, ExitStack()
+        self._threads: TaskRunner[Any] | None = None
+        self._processes: TaskRunner[Any] | None = None
 
-    os.environ["OMP_NUM_THREADS"] = (
-        "1"  # read when torch is first imported, which is later: a worker is one core's work
-    )
+    def __enter__(self) -> Workers:
+        return self
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_EVERY_S)
-        os._exit(1)
+    def __exit__(self, *error: Any) -> None:
+        self._open.close()
 
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    @contextmanager
+    def of(self, parts: int) -> Iterator[TaskRunner[Any]]:
+        """The runner for so many parts. Each task is one core's work, whoever does it: that sets the last bits of sums."""
+        if self._run.runner == "processes" and (parts > FEW or self._processes):
+            if self._processes is None:
+                made = ProcessPoolTaskRunner(self._run.workers, initializer=end_with, initargs=(os.getpid(),))
+                self._processes = self._open.enter_context(made)
+            yield self._processes
+            return
+        if self._threads is None:
+            self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
+        with one_thread():
+            yield self._threads

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -39,3 +41,15 @@ def use_bf16(precision: str, device: str = "cpu") -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Each operation on one CPU thread meanwhile, also in threads that are started meanwhile: for work that is spread
+    otherwise, and for sums that must not differ in their last bits from one machine to another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ import pytest
 
 from flows import filtering_network
 from flows.config import read
-from flows.runners import task_runner
+from flows.runners import Workers
 from pipeline.gallery import corpus
 
 PICTURES = 2_000
@@ -47,8 +47,8 @@ def test_wrong_captions_score_below_right_ones(tmp_path: Path, prefect_api: str)
 
     @flow(name="score")
     def scored() -> None:
-        with task_runner(config.run) as runner:
-            site, chain = ingest.Site(store, config, runner), models.Chain.of(config)
+        with Workers(config.run) as workers:
+            site, chain = ingest.Site(store, config, workers), models.Chain.of(config)
             ingest.collect(site)
             ingest.learn(site, chain)
             network = filtering_network.ready(store, config)
