@@ -28,7 +28,7 @@ class NearDuplicates(Gather):
     writes: ClassVar[tuple[str, ...]] = ("groups",)
     radius: int = Field(12, ge=0, le=15, description="Most differing bits of one of the 64-bit hashes.")
     tolerance: float = Field(16.0, ge=0, le=255, description="Most error of the worst cells, in levels.")
-    lines: float = Field(0.8, ge=0, le=1, description="Least share of their lines that two copies agree in.")
+    lines: float = Field(0.83, ge=0, le=1, description="Least share of their lines that two copies agree in.")
     relabelled: bool = Field(True, description="Whether the same drawing with other letters is a copy.")
     orientations: Orientations = Field(
         "none", description="Whether mirrored pictures are copies (flip), and turned ones too (all)."
