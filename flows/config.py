@@ -318,6 +318,8 @@ def resolve(raw: dict[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(model := raw.get("image_text"), dict):
         paths = {k: v for k, v in model.items() if isinstance(v, str) and v.startswith((".", "~", "$"))}
         raw["image_text"] = model | {key: _absolute(value, base) for key, value in paths.items()}
+    if isinstance(media := raw.get("media"), dict) and isinstance(weights := media.get("blur_faces"), str):
+        raw["media"] = media | {"blur_faces": _absolute(weights, base) if weights else ""}
     if isinstance(sources := raw.get("sources"), list):
         raw["sources"] = [_anchored(source, base) for source in sources]
     for kind in STEPS:

@@ -29,6 +29,7 @@ USER_ERRORS = {
     "model.checkpoint": ["CheckpointError"],
     "model.clip": ["ImageTextModelMissing"],
     "model.clip_train": ["FitError"],
+    "storage.faces": ["NoFaceDetector"],
     "duckdb": ["Error"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""

@@ -54,8 +54,9 @@ def early(store: Store, config: Config) -> dict[str, Any]:
         ImageTextModelMissing: the image-text model cannot be loaded.
         NeedsPretrainedModel: a step asks of the filtering network what only a pretrained model knows.
         ConfigError: captions by a checkpoint are asked for, and there is none.
-        StepError: a step's own weights cannot be loaded.
+        StepError, NoFaceDetector: a step's own weights cannot be loaded, or those that faces are blurred by.
     """
+    config.media.check()
     for step in config.annotator_steps:
         step.check()
     found: dict[str, Any] = {}

@@ -50,7 +50,7 @@ class Origin:
 
 def policy(limits: Limits) -> str:
     """Fingerprint of all that decides here which rows are kept."""
-    return digest(["collect", VERSION, limits.model_dump(mode="json")])
+    return digest(["collect", VERSION, limits.settings()])
 
 
 def part_key(origin: Origin, shard: Shard, limits: Limits) -> str:

@@ -317,6 +317,7 @@ def serve(link: Connection, limits: Limits, memory: int) -> None:
     with Path(os.devnull).open("wb") as nowhere:  # libtiff and others talk about every damaged file
         os.dup2(nowhere.fileno(), 2)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    limits.check()
     with contextlib.suppress(EOFError, OSError):
         link.send_bytes(READY)
         while raw := link.recv_bytes():

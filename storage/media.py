@@ -7,7 +7,7 @@ The rules, in order:
 - The first frame counts; EXIF orientation is applied; colours under an embedded ICC profile become sRGB.
 - 16-bit samples are scaled to 8 by 255/65535; alpha is laid over white; larger pictures shrink to `max_side`.
 - Where the settings ask for it, uniform bars are cut off (`storage/trim.py`), and a collage or a very long page also
-  gives its panels or tiles (`storage/panels.py`), each a picture of its own.
+  gives its panels or tiles (`storage/panels.py`), each a picture of its own; and faces are blurred (`storage/faces.py`).
 - What came lossless is stored as PNG and what came lossy as JPEG, so equal pixels in two lossless files give
   equal stored bytes, and one `image_id`.
 """
@@ -45,7 +45,7 @@ from PIL import (  # the plugins imported here are the allow-list
 )
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage import frames, panels, trim
+from storage import faces, frames, panels, trim
 from storage.trim import Box
 
 PLUGINS = (
@@ -114,6 +114,22 @@ class Limits(BaseModel):
     panels: bool = Field(
         default=False, description="Collages and long pages are also stored in pieces, each a row of its own."
     )
+    blur_faces: str = Field(
+        default="",
+        description="File of YuNet's weights (.onnx); faces that it finds are stored blurred. Relative to the "
+        "configuration file.",
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what is stored of a picture, for a fingerprint: of a file its content, wherever it lies."""
+        told = self.model_dump(mode="json")
+        weights = told.pop("blur_faces")
+        return told | ({"blur_faces": faces.digest(weights)} if weights else {})
+
+    def check(self) -> None:
+        """Raises NoFaceDetector if faces are to be blurred and cannot be found."""
+        if self.blur_faces:
+            faces.detector(self.blur_faces)
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,7 @@ def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
     picture = _open(raw, limits)
     mode, (width, height), kind = picture.mode, picture.size, str(picture.format)
     try:
-        taken = _upright_rgb(picture, limits)
+        taken = [(_discreet(one, limits), box) for one, box in _upright_rgb(picture, limits)]
         encoding = limits.format if limits.format != "auto" else _encoding(picture, kind, raw)
     except Exception as error:  # a decoder may raise anything; each is a verdict on this file only
         raise verdict(error) from error
@@ -156,6 +172,14 @@ def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
         for one, box in taken
     )
     return replace(whole, panels=tuple(pieces))
+
+
+def _discreet(picture: Image.Image, limits: Limits) -> Image.Image:
+    """The picture as it may be seen: its faces blurred, if that is asked for."""
+    if not limits.blur_faces:
+        return picture
+    detector = faces.detector(limits.blur_faces)
+    return faces.blurred(picture, faces.found(picture, detector, max(faces.SIDE, *picture.size)))
 
 
 def _stored(picture: Image.Image, encoding: str, quality: int, many: int, *original: Any) -> Picture:

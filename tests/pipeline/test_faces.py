@@ -6,14 +6,20 @@ YuNet's weights are not part of the project: a file of the same layout, written 
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.annotators.faces import Faces, NoFaceDetector
+from pipeline.annotators.faces import Faces
+from pipeline.collect import policy
+from pipeline.decoders import MEMORY, DecoderError, Decoders
 from pipeline.filters.faces import Faces as Keeping
+from storage.faces import NoFaceDetector
+from storage.media import Limits, Picture, normalise
 from tests.pipeline.onnx_file import white_squares
 from tests.pipeline.test_trim import raw
 
@@ -58,7 +64,7 @@ def test_faces_are_counted_and_placed(weights: Path) -> None:
 
 
 def test_without_weights_nothing_is_said(tmp_path: Path, weights: Path) -> None:
-    with pytest.raises(NoFaceDetector, match="no weights are named; set model to"):
+    with pytest.raises(NoFaceDetector, match="no weights are named; it takes"):
         Faces().annotate(rows(people()), {})
     with pytest.raises(NoFaceDetector, match="there is no file"):
         Faces(model=str(tmp_path / "absent.onnx")).annotate(rows(people()), {})
@@ -91,3 +97,38 @@ def test_pictures_of_people_are_dropped() -> None:
     )
     assert Keeping().keep(table).to_pylist() == [True, False, False, None]
     assert Keeping(most=3, largest=0.1).keep(table).to_pylist() == [True, False, True, None]
+
+
+def test_faces_are_stored_blurred_where_that_is_asked_for(weights: Path) -> None:
+    seen = raw_pixels(normalise(people((80, 40), (240, 160)), Limits()))
+    kept = raw_pixels(normalise(people((80, 40), (240, 160)), Limits(blur_faces=str(weights))))
+    for x, y in ((80, 40), (240, 160)):
+        assert seen[y : y + 8, x : x + 8].min() == 255
+        assert len(np.unique(kept[y : y + 8, x : x + 8].reshape(-1, 3), axis=0)) > 8  # no edge is left
+        kept[y - 12 : y + 20, x - 12 : x + 20] = seen[y - 12 : y + 20, x - 12 : x + 20] = 0
+    assert np.array_equal(kept, seen)
+
+
+def test_a_run_that_cannot_find_faces_does_not_begin(tmp_path: Path, weights: Path) -> None:
+    Limits(blur_faces=str(weights)).check()
+    with pytest.raises(NoFaceDetector, match=r"\[media\] blur_faces: there is no file"):
+        Limits(blur_faces=str(tmp_path / "absent.onnx")).check()
+    with (
+        pytest.raises(DecoderError, match="before it began"),
+        Decoders(Limits(blur_faces=str(tmp_path / "absent.onnx")), 1, MEMORY) as decoders,
+    ):
+        decoders.decode_all([people()])
+
+
+def test_pictures_are_read_again_when_the_weights_are_others(tmp_path: Path, weights: Path) -> None:
+    plain, blurred = Limits(), Limits(blur_faces=str(weights))
+    assert policy(plain) != policy(blurred)
+    moved = tmp_path / "moved.onnx"
+    moved.write_bytes(weights.read_bytes())
+    assert policy(Limits(blur_faces=str(moved))) == policy(blurred)
+    moved.write_bytes(b"others")
+    assert policy(Limits(blur_faces=str(moved))) != policy(blurred)
+
+
+def raw_pixels(picture: Picture) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(picture.image)).convert("RGB"))
