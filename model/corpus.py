@@ -14,6 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+MAPPED_FROM = 200_000
+"""Texts from which on the corpus is mapped from files instead of held in memory."""
+
 
 class CorpusError(Exception):
     """A snapshot's tables do not fit together; the message says how."""
@@ -115,6 +121,19 @@ class Corpus:
     @classmethod
     def _arrays(cls) -> Sequence[str]:
         return [f.name for f in fields(cls) if f.name not in ("langs", "tasks")]
+
+
+def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
+    """A split as arrays; a large one through files under the store, made once for its content."""
+    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}"
+    if (cache / "names.json").is_file():
+        return Corpus.mapped(cache)
+    samples = snapshot.samples(split, ["sample_id", "image_id", "lang", "task"])
+    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split))
+    if len(corpus.sample_ids) < MAPPED_FROM:
+        return corpus
+    corpus.save(cache)
+    return Corpus.mapped(cache)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -13,12 +13,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from pydantic import ValidationError
 
@@ -27,25 +25,23 @@ from model import losses
 from model.batches import Batch, Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
-from model.corpus import Corpus
+from model.corpus import load_corpus
 from model.lanes import Lanes
 from model.machine import check_device, keep_freed_memory, use_bf16
+from model.meter import Meter
 from model.optim import Optimizer
 from model.optim import schedule as step_size
+from model.records import Records
 from model.tokenizers import Tokenizers
 from model.transformer import MATRICES, Transformer
 from storage.snapshot import Snapshot
 from storage.store import Store
 
 RUN = "run.json"
-FLUSH_SECONDS = 5.0
-"""Metrics wait at most this long: a commit takes some tens of milliseconds."""
 TRIAL_STEPS = (6, 20)
 """Fewest and most steps that are measured when a time budget is to become a number of steps."""
 TRIAL_SECONDS = 5.0
 """Time after which they are enough."""
-MAPPED_FROM = 200_000
-"""Texts from which on the corpus is mapped from files instead of held in memory."""
 
 
 class TrainError(Exception):
@@ -107,6 +103,7 @@ class Run:
 
     def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
         self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
+        self.records = Records(store, snapshot, config, run_id)
         self.root = store.folder("checkpoints") / run_id
         known = self._known()
         self.steps: int | None = known["steps"] if known else config.steps
@@ -150,13 +147,13 @@ class Run:
         steps = self._settle()
         self.steps = steps
         self.batches.start_short(steps)
-        self._state("started")
+        self.records.state("started")
         saved = checkpoints.latest(self.root)
         step = saved.step if saved else 0
         if saved:
-            self._record(saved)  # a kill may have come between the files and the row
+            self.records.checkpoint(saved)  # a kill may have come between the files and the row
             if step >= steps:
-                self._state("finished")
+                self.records.state("finished")
                 return saved.folder
             self.network.load_state_dict(saved.weights(self.config.device))
             self.optimizer.load(saved.optimizer(self.config.device))
@@ -182,7 +179,7 @@ class Run:
                 saved = self._save(step)
             if ending and step < steps and saved:
                 raise Stopped(saved.folder, step)
-        self._state("finished")
+        self.records.state("finished")
         return checkpoints.read(self.root).folder
 
     def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
@@ -248,15 +245,9 @@ class Run:
         """Records which samples the steps up to the next checkpoint see, before they see them."""
         every = self.config.checkpoint_every
         first = step - step % every
-        part = f"{self.run_id}/plan/{first}"
-        if self.store.has("batch_plan", part):
-            return
-        rows = [
-            {"run_id": self.run_id, "step": s, "slot": slot, "sample_ids": ids}
-            for s in range(first, min(first + every, self.steps or 0))
-            for slot, ids in enumerate(self.batches.sample_ids(s))
-        ]
-        self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN), parts=[part])
+        if not self.records.planned(first):
+            last = min(first + every, self.steps or 0)
+            self.records.plan(first, [self.batches.sample_ids(s) for s in range(first, last)])
 
     def _save(self, step: int) -> Checkpoint:
         meta = {
@@ -272,103 +263,6 @@ class Run:
             "train": self.config.model_dump(mode="json"),
         }
         saved = checkpoints.write(self.root, step, self.network.state_dict(), self.optimizer.state(), meta)
-        self._record(saved)
+        self.records.checkpoint(saved)
         checkpoints.prune(self.root, self.config.keep_checkpoints)
         return saved
-
-    def _record(self, saved: Checkpoint) -> None:
-        """The checkpoint's row, once."""
-        row = {
-            "checkpoint_id": saved.id,
-            "run_id": self.run_id,
-            "step": saved.step,
-            "snapshot": self.snapshot.name,
-            "path": str(saved.folder.relative_to(self.store.path)),
-            "parameters": saved.meta["parameters"],
-            "recorded_at": _now(),
-        }
-        self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
-
-    def _state(self, state: str) -> None:
-        row = {
-            "run_id": self.run_id,
-            "kind": "train",
-            "state": state,
-            "snapshot": self.snapshot.name,
-            "config": self.config.model_dump_json(),
-            "recorded_at": _now(),
-        }
-        self._append("runs", row, f"{self.run_id}/{state}")
-
-    def _append(self, table: str, row: dict[str, Any], part: str) -> None:
-        if not self.store.has(table, part):
-            self.store.append(table, pa.Table.from_pylist([row]), parts=[part])
-
-
-class Meter:
-    """Collects metrics and commits them every few seconds, each logged step being a part of its own."""
-
-    def __init__(self, store: Store, run_id: str, step: int) -> None:
-        self.store, self.run_id = store, run_id
-        self.waiting: dict[str, list[dict[str, Any]]] = {}
-        self.tokens, self.since, self.flushed = 0, time.perf_counter(), time.perf_counter()
-
-    def count(self, tokens: int) -> None:
-        self.tokens += tokens
-
-    def log(self, step: int, values: dict[str, float]) -> float:
-        """Takes the figures of a step; returns tokens per second since the last ones (padding included)."""
-        now = time.perf_counter()
-        rate = self.tokens / max(now - self.since, 1e-9)
-        self.tokens, self.since = 0, now
-        part = f"{self.run_id}/metrics/{step}"
-        values = values | {"tokens_per_second": rate}
-        self.waiting[part] = [
-            {
-                "run_id": self.run_id,
-                "step": step,
-                "name": name,
-                "value": value,
-                "recorded_at": _now(),
-                "part": part,
-            }
-            for name, value in values.items()
-        ]
-        if now - self.flushed > FLUSH_SECONDS:
-            self.flush()
-        return rate
-
-    def flush(self) -> None:
-        """Commits what waits, but for what an earlier life of the run has committed."""
-        parts = self.store.missing("metrics", list(self.waiting))
-        if parts:
-            rows = [row for part in parts for row in self.waiting[part]]
-            self.store.append("metrics", pa.Table.from_pylist(rows), parts=parts)
-        self.waiting, self.flushed = {}, time.perf_counter()
-
-
-PLAN = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("step", pa.int64()),
-        ("slot", pa.int32()),
-        ("sample_ids", pa.list_(pa.string())),
-    ]
-)
-
-
-def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
-    """A split as arrays; a large one through files under the store, made once for its content."""
-    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}"
-    if (cache / "names.json").is_file():
-        return Corpus.mapped(cache)
-    samples = snapshot.samples(split, ["sample_id", "image_id", "lang", "task"])
-    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split))
-    if len(corpus.sample_ids) < MAPPED_FROM:
-        return corpus
-    corpus.save(cache)
-    return Corpus.mapped(cache)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
