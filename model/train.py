@@ -29,6 +29,7 @@ from model.corpus import load_corpus
 from model.lanes import Lanes
 from model.machine import check_device, keep_freed_memory, use_bf16
 from model.meter import Meter
+from model.objectives import Objectives, Shares, network_settings
 from model.optim import Optimizer
 from model.optim import schedule as step_size
 from model.records import Records
@@ -114,24 +115,23 @@ class Run:
         if config.device == "cpu":
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
+        corpus = load_corpus(store, snapshot, config.split)
+        asked = {**network_settings(config, corpus), **config.model}
         try:
-            self.model_config = self.tokenizers.model_config(config.preset, **config.model)
+            self.model_config = self.tokenizers.model_config(config.preset, **asked)
         except ValidationError as error:
             first = error.errors()[0]
             raise TrainError(f"[train.model] {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         self.batches = Batches(
-            load_corpus(store, snapshot, config.split),
-            config.batch,
-            self.model_config,
-            self.tokenizers.vocabulary,
-            config.seed,
+            corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed
         )
+        self.objectives = Objectives(config, corpus, self.batches.sequences)
         self.weights = [
             config.text_weight if m.grid is None else config.image_weight
             for m in self.model_config.modalities
         ]
-        self.ahead: dict[int, Batch] = {}
-        """The next step's batch, packed while this one is computed."""
+        self.ahead: dict[int, tuple[Batch, list[Shares]]] = {}
+        """The next step's batch and items, made while this one is computed."""
         self.begin()
 
     def begin(self) -> None:
@@ -172,7 +172,7 @@ class Run:
                         f"and start again under another run id than {self.run_id}"
                     )
                 rate = meter.log(step, values | {"learning_rate": self._lr(step - 1)})
-                progress(Progress(step, steps, values["loss_text"], rate))
+                progress(Progress(step, steps, next(iter(values.values())), rate))
             ending = step == steps or stop()
             if ending or step % self.config.checkpoint_every == 0:
                 meter.flush()
@@ -183,22 +183,33 @@ class Run:
         return checkpoints.read(self.root).folder
 
     def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
-        """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality before it."""
-        batch = self.ahead.pop(step, None) or self.batches.batch(step)
+        """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality and objective before it."""
+        batch, items = self.ahead.pop(step) if step in self.ahead else self._made(step)
         counts = losses.counts(batch.targets, self.model_config.offsets)
-        shares = [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)]
-        found = self.lanes.backward(self.network, shares, self.weights, lambda: self._prepare(step + 1))
+        rows = batch.shares(self.lanes.number)
+        rows += [batch.none()] * (len(items) - len(rows))
+        shares = [partial(self._losses, *share, counts) for share in zip(rows, items, strict=True)]
+        weights = [*self.weights, *self.objectives.weights(step, steps)]
+        found = self.lanes.backward(self.network, shares, weights, lambda: self._prepare(step + 1))
         self.optimizer.step(step, steps)
-        return {m.name: loss for m, loss in zip(self.model_config.modalities, found, strict=True)}
+        names = [*(m.name for m in self.model_config.modalities), *self.objectives.names]
+        first = 0 if self.config.batch.rows else len(self.weights)
+        return dict(list(zip(names, found, strict=True))[first:])
 
     def _prepare(self, step: int) -> None:
-        self.ahead = {step: self.batches.batch(step)}
+        self.ahead = {step: self._made(step)}
 
-    def _losses(self, share: Batch, counts: list[int]) -> list[torch.Tensor]:
-        """Each modality's loss over some rows of a batch, as their part in the mean over the whole batch."""
+    def _made(self, step: int) -> tuple[Batch, list[Shares]]:
+        return self.batches.batch(step), self.objectives.shares(step, self.lanes.number)
+
+    def _losses(self, share: Batch, items: Shares, counts: list[int]) -> list[torch.Tensor]:
+        """Each loss over some rows of a batch and some items, as their part in the mean over all of them."""
         device = self.config.device
+        found = self.objectives.losses(self.network, items, device)
+        if not len(share.ids):
+            return [torch.zeros((), device=device) for _ in counts] + found
         pairs = self.network.targets(share.tokens(device), share.targets.to(device))
-        return losses.per_modality(pairs, counts, self.config.label_smoothing)
+        return losses.per_modality(pairs, counts, self.config.label_smoothing) + found
 
     def _lr(self, step: int) -> float:
         return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps or 1)
@@ -247,7 +258,10 @@ class Run:
         first = step - step % every
         if not self.records.planned(first):
             last = min(first + every, self.steps or 0)
-            self.records.plan(first, [self.batches.sample_ids(s) for s in range(first, last)])
+            self.records.plan(
+                first,
+                [self.batches.sample_ids(s) + self.objectives.sample_ids(s) for s in range(first, last)],
+            )
 
     def _save(self, step: int) -> Checkpoint:
         meta = {
