@@ -25,9 +25,9 @@ from flows.config import Config, StepConfig, read
 from flows.evaluate import answered, keep, parser, scored
 from flows.progress import say
 from model.checkpoint import write_file
+from model.corpus import load_corpus
 from model.evaluate import Score, scores
 from model.held_out import held_out_losses
-from model.train import load_corpus
 from pipeline.step import digest
 from storage.backup import backup
 from storage.snapshot import Snapshot

@@ -65,6 +65,10 @@ class Batch:
         cut = {name: column.chunk(number) for name, column in vars(self).items()}
         return [Batch(**dict(zip(cut, part, strict=True))) for part in zip(*cut.values(), strict=True)]
 
+    def none(self) -> Batch:
+        """None of its rows."""
+        return Batch(**{name: column[:0] for name, column in vars(self).items()})
+
     def tokens(self, device: str = "cpu") -> Tokens:
         """What the network reads, with the mask that keeps units and branches apart."""
         mask = tree_mask(self.units.to(device), self.branches.to(device), self.blocks.to(device))
@@ -72,7 +76,7 @@ class Batch:
         return Tokens(self.ids, self.positions, self.places, mask, self.blocks, real).to(device)
 
 
-class _Rows:
+class Rows:
     """Rows being filled, run by run."""
 
     def __init__(self, rows: int, length: int, sequences: Sequences) -> None:
@@ -123,7 +127,7 @@ class Batches:
         self.corpus, self.config, self.seed = corpus, config, seed
         self.see_whole_picture = model.see_whole_picture
         self.sequences = Sequences(model, vocabulary)
-        self.codes = self.sequences.codes
+        self.codes, self.short_until = self.sequences.codes, 0
         if len(corpus.codes) and corpus.codes.shape[1] != self.codes:
             raise BatchError(
                 f"the corpus has {corpus.codes.shape[1]} codes a picture, the model {self.codes}: "
@@ -132,7 +136,10 @@ class Batches:
         self.weights = self._weights()
         self.lengths = self._lengths(vocabulary)
         self.pools = self._pools()
-        self.short, self.short_until = self._short(), 0
+        self.short = self._short()
+        self.shares, self.per_step = dict.fromkeys(KINDS, 0.0), 0.0
+        if not config.rows:
+            return
         self.shares = self._shares()
         self.per_step = self._units_per_step()
         self._spare()
@@ -143,7 +150,7 @@ class Batches:
 
     def plan(self, step: int) -> list[list[Unit]]:
         """The units of each row at a step (counted from 0)."""
-        rng = _philox(self.seed, 0, step)
+        rng = philox(self.seed, 0, step)
         units = [unit for kind in KINDS for unit in self._draw(kind, step, rng)]
         return self._pack(units)
 
@@ -154,7 +161,7 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """The packed tokens of a step."""
-        rows = _Rows(self.config.rows, self.config.row_length, self.sequences)
+        rows = Rows(self.config.rows, self.config.row_length, self.sequences)
         for r, units in enumerate(self.plan(step)):
             for u, unit in enumerate(units):
                 getattr(self, f"_add_{unit.kind}")(rows, r, u, unit)
@@ -162,7 +169,7 @@ class Batches:
 
     # What a unit looks like.
 
-    def _add_read(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
+    def _add_read(self, rows: Rows, row: int, number: int, unit: Unit) -> None:
         c, s, n = self.corpus, self.sequences, self.codes
         loss = (0, n) if self.config.image_loss_when_reading else (0, 0)
         run = rows.add(row, s.picture(c.codes[unit.picture]), 0, number, 0, loss)
@@ -173,7 +180,7 @@ class Batches:
             ids = question + s.answer(c.text(i))
             rows.add(row, ids, s.after_picture, number, branch, (len(question) - 1, len(ids) - 1))
 
-    def _add_draw(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
+    def _add_draw(self, rows: Rows, row: int, number: int, unit: Unit) -> None:
         c, s, n = self.corpus, self.sequences, self.codes
         wish, first = s.wish(), 0
         if unit.captioned:
@@ -184,7 +191,7 @@ class Batches:
         start = first if self.config.text_loss_when_drawing and unit.captioned else len(wish) - 1
         rows.add(row, wish + picture[1:], 0, number, 0, (start, len(wish) - 1 + n))
 
-    def _add_text(self, rows: _Rows, row: int, number: int, unit: Unit) -> None:
+    def _add_text(self, rows: Rows, row: int, number: int, unit: Unit) -> None:
         c, s, i = self.corpus, self.sequences, unit.texts[0]
         start = s.text(c.langs[c.lang[i]], c.tasks[c.task[i]], c.prompt(i))
         ids = start + s.answer(c.text(i))
@@ -201,7 +208,7 @@ class Batches:
         units = []
         for position in range(first, last):
             epoch, place = divmod(position, len(pool))
-            item = int(pool[_permutation(self.seed, stream, epoch, len(pool))[place]])
+            item = int(pool[permutation(self.seed, stream, epoch, len(pool))[place]])
             if kind == "text":
                 units.append(Unit(kind, -1, [item]))
                 continue
@@ -326,7 +333,7 @@ class Batches:
         """Lowers the units per step until rows take nearly all: what does not fit would never be seen."""
         while self.per_step > 1:
             drawn = [
-                sum(len(self._draw(k, s, _philox(self.seed, 0, s))) for k in KINDS) for s in range(TRIALS)
+                sum(len(self._draw(k, s, philox(self.seed, 0, s))) for k in KINDS) for s in range(TRIALS)
             ]
             packed = [sum(map(len, self.plan(step))) for step in range(TRIALS)]
             if sum(packed) >= (1 - LEFT_OUT) * sum(drawn):
@@ -334,10 +341,12 @@ class Batches:
             self.per_step = max(1.0, self.per_step * 0.98)
 
 
-def _philox(seed: int, purpose: int, counter: int) -> np.random.Generator:
+def philox(seed: int, purpose: int, counter: int) -> np.random.Generator:
+    """Randomness that depends on these three alone: purpose 0 is the units of a step, 1 + kind an epoch's order."""
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, counter, 0]))
 
 
-@lru_cache(maxsize=8)
-def _permutation(seed: int, kind: int, epoch: int, n: int) -> np.ndarray:
-    return _philox(seed, 1 + kind, epoch).permutation(n)
+@lru_cache(maxsize=16)
+def permutation(seed: int, kind: int, epoch: int, n: int) -> np.ndarray:
+    """The order in which an epoch walks through n things of a kind."""
+    return philox(seed, 1 + kind, epoch).permutation(n)

@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.objectives_config import ObjectivesConfig
+
 PRESETS = {"tiny": 1, "small": 2, "base": 5, "large": 12}
 """The dial: about 2.7M, 10M, 125M and 1B parameters."""
 
@@ -120,6 +122,11 @@ class ModelConfig(Settings):
     """A picture that is only read is seen as a whole: each of its codes attends to all of them, and not only
     to those before it."""
     embedding_std: float = 0.5
+    pool: Literal["mean", "last"] = "mean"
+    """The one state of a picture or text that stands alone: the mean over its tokens, or its last token's."""
+    classes: tuple[str, ...] = ()
+    """What the label head tells apart; there is none without classes."""
+    teacher_width: int = Field(default=0, ge=0, description="Channels that states are projected to; 0 is off")
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -182,7 +189,7 @@ class ModelConfig(Settings):
 class BatchConfig(Settings):
     """What goes into a batch, and how often."""
 
-    rows: int = Field(default=32, ge=1)
+    rows: int = Field(default=32, ge=0, description="0 learns by [train.objectives] alone")
     row_length: int = Field(default=160, ge=8, description="Tokens per row")
     draw_share: float = Field(
         default=0.15, ge=0, le=1, description="Share of units that go from text to picture"
@@ -249,6 +256,7 @@ class TrainConfig(Settings):
     text_weight: float = Field(default=1.0, ge=0, description="Weight of the mean loss over text")
     image_weight: float = Field(default=0.25, ge=0, description="Weight of the mean loss over picture codes")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    objectives: ObjectivesConfig = ObjectivesConfig()
     precision: Precision = "auto"
     device: str = Field(
         default="cpu", pattern=r"^(cpu|(cuda|xpu|mps)(:\d+)?)$", description='"cpu", "cuda" or "cuda:1"'
@@ -263,6 +271,8 @@ class TrainConfig(Settings):
     def _check(self) -> TrainConfig:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("give either steps or seconds")
+        if not self.batch.rows and not self.objectives.on:
+            raise ValueError("batch.rows = 0 leaves nothing to learn: switch an objective on")
         return self
 
 

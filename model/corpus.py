@@ -9,10 +9,21 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+MAPPED_FROM = 200_000
+"""Texts from which on the corpus is mapped from files instead of held in memory."""
+FORMAT = 2
+"""Raised whenever the files that `save` writes change."""
+NAMES = ("langs", "tasks", "classes")
+"""Fields that are names, and no arrays."""
 
 
 class CorpusError(Exception):
@@ -43,8 +54,15 @@ class Corpus:
     """int64: texts sorted by picture."""
     starts: np.ndarray
     """int64 `[pictures + 1]`: where each picture's texts start in `order`."""
+    shown_by: np.ndarray
+    """bytes `[pictures]`: the first sample that shows each picture."""
+    picture_label: np.ndarray
+    """int32 `[pictures]`: index into `classes`, of the first labelled sample that shows it; -1 for none."""
+    text_label: np.ndarray
+    """int32 `[texts]`: the same for texts without a picture; -1 beside a picture, whose label it is."""
     langs: tuple[str, ...]
     tasks: tuple[str, ...]
+    classes: tuple[str, ...]
 
     def text(self, i: int) -> list[int]:
         """Ids of a text, without special tokens."""
@@ -60,8 +78,8 @@ class Corpus:
 
     @classmethod
     def of(cls, samples: pa.Table, text_tokens: pa.Table, image_tokens: pa.Table) -> Corpus:
-        """From `samples` (sample_id, image_id, lang, task), `text_tokens` and `image_tokens`; rows without
-        text are left out.
+        """From `samples` (sample_id, image_id, lang, task, and label if there are any), `text_tokens` and
+        `image_tokens`; of rows without text only the picture and its label are known.
 
         Raises:
             CorpusError: a text's picture has no codes, or pictures differ in their number of codes.
@@ -70,10 +88,12 @@ class Corpus:
         codes = _matrix(images["codes"])
         tokens = text_tokens.select(["sample_id", "prompt_ids", "ids"])
         tokens = tokens.filter(pc.greater(pc.list_value_length(tokens["ids"]), 0))
-        samples = samples.select(["sample_id", "image_id", "lang", "task"]).combine_chunks()
+        if "label" not in samples.column_names:
+            samples = samples.append_column("label", pa.nulls(len(samples), pa.string()))
+        samples = samples.select(["sample_id", "image_id", "lang", "task", "label"]).combine_chunks()
         found = pc.index_in(tokens["sample_id"], value_set=samples["sample_id"])
         tokens, found = tokens.filter(pc.is_valid(found)), found.drop_null()
-        for name in ("image_id", "lang", "task"):
+        for name in ("image_id", "lang", "task", "label"):
             tokens = tokens.append_column(name, samples[name].take(found))
         table = tokens.take(pc.sort_indices(tokens["sample_id"])).combine_chunks()
         picture = pc.index_in(table["image_id"], value_set=images["image_id"], skip_nulls=True)
@@ -88,9 +108,27 @@ class Corpus:
         starts = np.searchsorted(pictures[order], np.arange(len(codes) + 1))
         (ids, ends), (prompts, prompt_ends) = _flat(table["ids"]), _flat(table["prompt_ids"])
         (lang, langs), (task, tasks) = _indexed(table["lang"]), _indexed(table["task"])
-        names = np.array(table["sample_id"].to_pylist(), dtype=np.bytes_)
+        shown_by, of_picture = _first(samples, images["image_id"])
+        own = pc.if_else(pc.is_null(table["image_id"]), table["label"], None)
+        classes = pc.unique(pa.chunked_array([*of_picture.chunks, *own.chunks], pa.string()).drop_null())
         return cls(
-            codes, names, pictures, ids, ends, prompts, prompt_ends, lang, task, order, starts, langs, tasks
+            codes=codes,
+            sample_ids=_names(table["sample_id"]),
+            picture=pictures,
+            ids=ids,
+            ends=ends,
+            prompts=prompts,
+            prompt_ends=prompt_ends,
+            lang=lang,
+            task=task,
+            order=order,
+            starts=starts,
+            shown_by=_names(shown_by),
+            picture_label=_place(of_picture, classes.sort()),
+            text_label=_place(own, classes.sort()),
+            langs=langs,
+            tasks=tasks,
+            classes=tuple(classes.sort().to_pylist()),
         )
 
     def save(self, folder: Path) -> None:
@@ -99,7 +137,7 @@ class Corpus:
         scratch.mkdir(parents=True, exist_ok=True)
         for name in self._arrays():
             np.save(scratch / f"{name}.npy", getattr(self, name), allow_pickle=False)
-        (scratch / "names.json").write_text(json.dumps({"langs": self.langs, "tasks": self.tasks}))
+        (scratch / "names.json").write_text(json.dumps({name: getattr(self, name) for name in NAMES}))
         try:
             scratch.replace(folder)
         except OSError:  # another process was first, with the same content
@@ -109,12 +147,25 @@ class Corpus:
     def mapped(cls, folder: Path) -> Corpus:
         """Opens what `save` wrote without reading it into memory."""
         names = json.loads((folder / "names.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in cls._arrays()}
-        return cls(**arrays, langs=tuple(names["langs"]), tasks=tuple(names["tasks"]))
+        found: dict[str, Any] = {name: tuple(names[name]) for name in NAMES}
+        return cls(**found, **{n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in cls._arrays()})
 
     @classmethod
     def _arrays(cls) -> Sequence[str]:
-        return [f.name for f in fields(cls) if f.name not in ("langs", "tasks")]
+        return [f.name for f in fields(cls) if f.name not in NAMES]
+
+
+def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
+    """A split as arrays; a large one through files under the store, made once for its content."""
+    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}.{FORMAT}"
+    if (cache / "names.json").is_file():
+        return Corpus.mapped(cache)
+    samples = snapshot.samples(split, ["sample_id", "image_id", "lang", "task", "label"])
+    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split))
+    if len(corpus.sample_ids) < MAPPED_FROM:
+        return corpus
+    corpus.save(cache)
+    return Corpus.mapped(cache)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
@@ -133,6 +184,25 @@ def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return pc.list_flatten(column).to_numpy().astype(np.int32), ends
+
+
+def _first(samples: pa.Table, images: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """For each picture the first sample that shows it, and the label of the first one that has one."""
+    shown = samples.filter(samples["image_id"].is_valid()).sort_by("sample_id")
+    found = []
+    for column, rows in (("sample_id", shown), ("label", shown.filter(shown["label"].is_valid()))):
+        firsts = rows.group_by("image_id", use_threads=False).aggregate([(column, "first")])
+        found.append(firsts[f"{column}_first"].take(pc.index_in(images, value_set=firsts["image_id"])))
+    return found[0], found[1]
+
+
+def _place(labels: pa.ChunkedArray, classes: pa.Array) -> np.ndarray:
+    """Index of each label among the classes, -1 for none: int32."""
+    return pc.fill_null(pc.index_in(labels, value_set=classes, skip_nulls=True), -1).to_numpy()
+
+
+def _names(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.to_pylist(), dtype=np.bytes_)
 
 
 def _indexed(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -13,12 +13,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from pydantic import ValidationError
 
@@ -27,25 +25,24 @@ from model import losses
 from model.batches import Batch, Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
-from model.corpus import Corpus
+from model.corpus import load_corpus
 from model.lanes import Lanes
 from model.machine import check_device, keep_freed_memory, use_bf16
+from model.meter import Meter
+from model.objectives import Objectives, Shares, network_settings
 from model.optim import Optimizer
 from model.optim import schedule as step_size
+from model.records import Records
 from model.tokenizers import Tokenizers
 from model.transformer import MATRICES, Transformer
 from storage.snapshot import Snapshot
 from storage.store import Store
 
 RUN = "run.json"
-FLUSH_SECONDS = 5.0
-"""Metrics wait at most this long: a commit takes some tens of milliseconds."""
 TRIAL_STEPS = (6, 20)
 """Fewest and most steps that are measured when a time budget is to become a number of steps."""
 TRIAL_SECONDS = 5.0
 """Time after which they are enough."""
-MAPPED_FROM = 200_000
-"""Texts from which on the corpus is mapped from files instead of held in memory."""
 
 
 class TrainError(Exception):
@@ -107,6 +104,7 @@ class Run:
 
     def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
         self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
+        self.records = Records(store, snapshot, config, run_id)
         self.root = store.folder("checkpoints") / run_id
         known = self._known()
         self.steps: int | None = known["steps"] if known else config.steps
@@ -117,24 +115,23 @@ class Run:
         if config.device == "cpu":
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
+        corpus = load_corpus(store, snapshot, config.split)
+        asked = {**network_settings(config, corpus), **config.model}
         try:
-            self.model_config = self.tokenizers.model_config(config.preset, **config.model)
+            self.model_config = self.tokenizers.model_config(config.preset, **asked)
         except ValidationError as error:
             first = error.errors()[0]
             raise TrainError(f"[train.model] {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         self.batches = Batches(
-            load_corpus(store, snapshot, config.split),
-            config.batch,
-            self.model_config,
-            self.tokenizers.vocabulary,
-            config.seed,
+            corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed
         )
+        self.objectives = Objectives(config, corpus, self.batches.sequences)
         self.weights = [
             config.text_weight if m.grid is None else config.image_weight
             for m in self.model_config.modalities
         ]
-        self.ahead: dict[int, Batch] = {}
-        """The next step's batch, packed while this one is computed."""
+        self.ahead: dict[int, tuple[Batch, list[Shares]]] = {}
+        """The next step's batch and items, made while this one is computed."""
         self.begin()
 
     def begin(self) -> None:
@@ -150,13 +147,13 @@ class Run:
         steps = self._settle()
         self.steps = steps
         self.batches.start_short(steps)
-        self._state("started")
+        self.records.state("started")
         saved = checkpoints.latest(self.root)
         step = saved.step if saved else 0
         if saved:
-            self._record(saved)  # a kill may have come between the files and the row
+            self.records.checkpoint(saved)  # a kill may have come between the files and the row
             if step >= steps:
-                self._state("finished")
+                self.records.state("finished")
                 return saved.folder
             self.network.load_state_dict(saved.weights(self.config.device))
             self.optimizer.load(saved.optimizer(self.config.device))
@@ -175,33 +172,44 @@ class Run:
                         f"and start again under another run id than {self.run_id}"
                     )
                 rate = meter.log(step, values | {"learning_rate": self._lr(step - 1)})
-                progress(Progress(step, steps, values["loss_text"], rate))
+                progress(Progress(step, steps, next(iter(values.values())), rate))
             ending = step == steps or stop()
             if ending or step % self.config.checkpoint_every == 0:
                 meter.flush()
                 saved = self._save(step)
             if ending and step < steps and saved:
                 raise Stopped(saved.folder, step)
-        self._state("finished")
+        self.records.state("finished")
         return checkpoints.read(self.root).folder
 
     def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
-        """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality before it."""
-        batch = self.ahead.pop(step, None) or self.batches.batch(step)
+        """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality and objective before it."""
+        batch, items = self.ahead.pop(step) if step in self.ahead else self._made(step)
         counts = losses.counts(batch.targets, self.model_config.offsets)
-        shares = [partial(self._losses, share, counts) for share in batch.shares(self.lanes.number)]
-        found = self.lanes.backward(self.network, shares, self.weights, lambda: self._prepare(step + 1))
+        rows = batch.shares(self.lanes.number)
+        rows += [batch.none()] * (len(items) - len(rows))
+        shares = [partial(self._losses, *share, counts) for share in zip(rows, items, strict=True)]
+        weights = [*self.weights, *self.objectives.weights(step, steps)]
+        found = self.lanes.backward(self.network, shares, weights, lambda: self._prepare(step + 1))
         self.optimizer.step(step, steps)
-        return {m.name: loss for m, loss in zip(self.model_config.modalities, found, strict=True)}
+        names = [*(m.name for m in self.model_config.modalities), *self.objectives.names]
+        first = 0 if self.config.batch.rows else len(self.weights)
+        return dict(list(zip(names, found, strict=True))[first:])
 
     def _prepare(self, step: int) -> None:
-        self.ahead = {step: self.batches.batch(step)}
+        self.ahead = {step: self._made(step)}
 
-    def _losses(self, share: Batch, counts: list[int]) -> list[torch.Tensor]:
-        """Each modality's loss over some rows of a batch, as their part in the mean over the whole batch."""
+    def _made(self, step: int) -> tuple[Batch, list[Shares]]:
+        return self.batches.batch(step), self.objectives.shares(step, self.lanes.number)
+
+    def _losses(self, share: Batch, items: Shares, counts: list[int]) -> list[torch.Tensor]:
+        """Each loss over some rows of a batch and some items, as their part in the mean over all of them."""
         device = self.config.device
+        found = self.objectives.losses(self.network, items, device)
+        if not len(share.ids):
+            return [torch.zeros((), device=device) for _ in counts] + found
         pairs = self.network.targets(share.tokens(device), share.targets.to(device))
-        return losses.per_modality(pairs, counts, self.config.label_smoothing)
+        return losses.per_modality(pairs, counts, self.config.label_smoothing) + found
 
     def _lr(self, step: int) -> float:
         return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps or 1)
@@ -248,15 +256,12 @@ class Run:
         """Records which samples the steps up to the next checkpoint see, before they see them."""
         every = self.config.checkpoint_every
         first = step - step % every
-        part = f"{self.run_id}/plan/{first}"
-        if self.store.has("batch_plan", part):
-            return
-        rows = [
-            {"run_id": self.run_id, "step": s, "slot": slot, "sample_ids": ids}
-            for s in range(first, min(first + every, self.steps or 0))
-            for slot, ids in enumerate(self.batches.sample_ids(s))
-        ]
-        self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN), parts=[part])
+        if not self.records.planned(first):
+            last = min(first + every, self.steps or 0)
+            self.records.plan(
+                first,
+                [self.batches.sample_ids(s) + self.objectives.sample_ids(s) for s in range(first, last)],
+            )
 
     def _save(self, step: int) -> Checkpoint:
         meta = {
@@ -272,103 +277,6 @@ class Run:
             "train": self.config.model_dump(mode="json"),
         }
         saved = checkpoints.write(self.root, step, self.network.state_dict(), self.optimizer.state(), meta)
-        self._record(saved)
+        self.records.checkpoint(saved)
         checkpoints.prune(self.root, self.config.keep_checkpoints)
         return saved
-
-    def _record(self, saved: Checkpoint) -> None:
-        """The checkpoint's row, once."""
-        row = {
-            "checkpoint_id": saved.id,
-            "run_id": self.run_id,
-            "step": saved.step,
-            "snapshot": self.snapshot.name,
-            "path": str(saved.folder.relative_to(self.store.path)),
-            "parameters": saved.meta["parameters"],
-            "recorded_at": _now(),
-        }
-        self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
-
-    def _state(self, state: str) -> None:
-        row = {
-            "run_id": self.run_id,
-            "kind": "train",
-            "state": state,
-            "snapshot": self.snapshot.name,
-            "config": self.config.model_dump_json(),
-            "recorded_at": _now(),
-        }
-        self._append("runs", row, f"{self.run_id}/{state}")
-
-    def _append(self, table: str, row: dict[str, Any], part: str) -> None:
-        if not self.store.has(table, part):
-            self.store.append(table, pa.Table.from_pylist([row]), parts=[part])
-
-
-class Meter:
-    """Collects metrics and commits them every few seconds, each logged step being a part of its own."""
-
-    def __init__(self, store: Store, run_id: str, step: int) -> None:
-        self.store, self.run_id = store, run_id
-        self.waiting: dict[str, list[dict[str, Any]]] = {}
-        self.tokens, self.since, self.flushed = 0, time.perf_counter(), time.perf_counter()
-
-    def count(self, tokens: int) -> None:
-        self.tokens += tokens
-
-    def log(self, step: int, values: dict[str, float]) -> float:
-        """Takes the figures of a step; returns tokens per second since the last ones (padding included)."""
-        now = time.perf_counter()
-        rate = self.tokens / max(now - self.since, 1e-9)
-        self.tokens, self.since = 0, now
-        part = f"{self.run_id}/metrics/{step}"
-        values = values | {"tokens_per_second": rate}
-        self.waiting[part] = [
-            {
-                "run_id": self.run_id,
-                "step": step,
-                "name": name,
-                "value": value,
-                "recorded_at": _now(),
-                "part": part,
-            }
-            for name, value in values.items()
-        ]
-        if now - self.flushed > FLUSH_SECONDS:
-            self.flush()
-        return rate
-
-    def flush(self) -> None:
-        """Commits what waits, but for what an earlier life of the run has committed."""
-        parts = self.store.missing("metrics", list(self.waiting))
-        if parts:
-            rows = [row for part in parts for row in self.waiting[part]]
-            self.store.append("metrics", pa.Table.from_pylist(rows), parts=parts)
-        self.waiting, self.flushed = {}, time.perf_counter()
-
-
-PLAN = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("step", pa.int64()),
-        ("slot", pa.int32()),
-        ("sample_ids", pa.list_(pa.string())),
-    ]
-)
-
-
-def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
-    """A split as arrays; a large one through files under the store, made once for its content."""
-    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}"
-    if (cache / "names.json").is_file():
-        return Corpus.mapped(cache)
-    samples = snapshot.samples(split, ["sample_id", "image_id", "lang", "task"])
-    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split))
-    if len(corpus.sample_ids) < MAPPED_FROM:
-        return corpus
-    corpus.save(cache)
-    return Corpus.mapped(cache)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

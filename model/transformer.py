@@ -7,6 +7,9 @@ weight is applied to exactly its own tokens; only attention sees them in reading
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import cast
 
@@ -15,13 +18,25 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.embedding import Embedding
-from model.layers import Layer, Layout, Linear, Norm, Take
+from model.layers import Layer, Layout, Linear, Norm, Put, Take
 from model.tokens import Cache, Tokens, rounded_up
 
 MATRICES = ("layers.", ".mixer.")
 """Modules whose matrices map states to states: Muon's, if it is used."""
 ATTENTION_WRITTEN_OUT = 1 << 20
 """Queries times keys up to which, on a CPU, all weights of a row are held at once."""
+
+_EXACT = ContextVar("exact", default=False)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Networks compute in float32 here, whatever else they do."""
+    before = _EXACT.set(True)
+    try:
+        yield
+    finally:
+        _EXACT.reset(before)
 
 
 def rope_frequencies(config: ModelConfig) -> Tensor:
@@ -52,6 +67,12 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norms = nn.ModuleList(Norm(config.width, config) for _ in config.modalities)
         self.heads = nn.ModuleList(Linear(config.width, m.size, bias=False) for m in config.modalities)
+        # Those that not every network has come last, so that the others' first weights are the same.
+        names = [m.name for m in config.modalities] if config.teacher_width else []
+        self.projections = nn.ModuleDict(
+            {name: Linear(config.width, config.teacher_width, bias=False) for name in names}
+        )
+        self.label_head = Linear(config.width, len(config.classes), bias=False) if config.classes else None
         self.reset_constants()
 
     def reset_constants(self) -> None:
@@ -74,7 +95,7 @@ class Transformer(nn.Module):
                 continue
             if name.endswith(".gain"):
                 weight.fill_(1.0)
-            elif name.endswith((".out.weight", ".down.weight")) or name.startswith("heads."):
+            elif name.endswith((".out.weight", ".down.weight")) or name.startswith(("heads.", "label_head.")):
                 weight.zero_()
             else:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * weight.shape[1] ** -0.5)
@@ -83,7 +104,7 @@ class Transformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the computation."""
-        return torch.bfloat16 if self.bf16 else torch.float32
+        return torch.bfloat16 if self.bf16 and not _EXACT.get() else torch.float32
 
     def parameter_count(self) -> int:
         return sum(weight.numel() for weight in self.parameters())
@@ -143,14 +164,35 @@ class Transformer(nn.Module):
             pairs.append((self.heads[m](Take.apply(x, rows)), aims[rows] - low))
         return pairs
 
+    def pooled(self, tokens: Tokens, own: Tensor, shift: Tensor | None = None) -> Tensor:
+        """One state `[rows, width]`, float32, of each row, whose tokens are `own` (bool `[rows, length]`); `shift`
+        `[rows, length, width]` is added to the embeddings."""
+        last = None
+        if self.config.pool == "last":
+            last = own.sum(1) - 1 + torch.arange(len(own), device=own.device) * own.shape[1]
+        x, order, counts = self.hidden(tokens, last, None, shift)
+        x = self._normed(x, counts).float()
+        if last is not None:
+            return Take.apply(x, torch.argsort(order))
+        spread = Put.apply(x, order, own.numel()).view(*own.shape, -1)
+        return (spread * own[..., None]).sum(1) / own.sum(1, keepdim=True)
+
+    def embedded(self, tokens: Tokens) -> Tensor:
+        """The embeddings `[rows, length, width]` of all tokens but padding, of which there may be some."""
+        layout = self._layout(tokens, self.modality_of(tokens.ids).flatten(), None)
+        x = layout.unsort(self._embed(tokens, layout, None))
+        return x.view(*tokens.ids.shape, -1)
+
     def hidden(
-        self, tokens: Tokens, at: Tensor | None, cache: Cache | None
+        self, tokens: Tokens, at: Tensor | None, cache: Cache | None, shift: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[int]]:
         """States after the last layer at the wanted tokens, sorted by modality; their flat indices; their
-        counts."""
+        counts. `shift` `[rows, length, width]` is added to the embeddings."""
         kinds = self.modality_of(tokens.ids).flatten()
         layout = self._layout(tokens, kinds, cache)
         x = self._embed(tokens, layout, cache)
+        if shift is not None:
+            x = x + layout.sort(shift.flatten(0, 1)).to(x.dtype)
         order = layout.order if layout.order is not None else torch.arange(len(kinds), device=kinds.device)
         keep = None
         if at is not None:

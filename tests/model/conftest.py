@@ -108,6 +108,7 @@ def rows(tokenizers: Tokenizers, n: int) -> tuple[pa.Table, pa.Table, pa.Table]:
                     "text": text,
                     "lang": lang,
                     "task": task,
+                    "label": ("light" if light else "dark") if i % 2 == 0 else None,
                     "licence": "CC0-1.0",
                 }
             )

@@ -1,0 +1,75 @@
+"""What a run writes into the store's tables: how it stands, which samples its steps see, and its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from model.checkpoint import Checkpoint
+from model.config import TrainConfig
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+PLAN = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("step", pa.int64()),
+        ("slot", pa.int32()),
+        ("sample_ids", pa.list_(pa.string())),
+    ]
+)
+
+
+class Records:
+    """The rows of one run: each is written once, whatever is killed and run again."""
+
+    def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
+        self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
+
+    def state(self, state: str) -> None:
+        """How the run stands: started, finished."""
+        row = {
+            "run_id": self.run_id,
+            "kind": "train",
+            "state": state,
+            "snapshot": self.snapshot.name,
+            "config": self.config.model_dump_json(),
+            "recorded_at": datetime.now(UTC),
+        }
+        self._append("runs", row, f"{self.run_id}/{state}")
+
+    def planned(self, first: int) -> bool:
+        """Whether the plan from this step on is written."""
+        return self.store.has("batch_plan", self._plan(first))
+
+    def plan(self, first: int, steps: Sequence[Sequence[Sequence[str]]]) -> None:
+        """The samples in each row of each step from `first` on."""
+        rows = [
+            {"run_id": self.run_id, "step": step, "slot": slot, "sample_ids": list(ids)}
+            for step, slots in enumerate(steps, first)
+            for slot, ids in enumerate(slots)
+        ]
+        self.store.append("batch_plan", pa.Table.from_pylist(rows, PLAN), parts=[self._plan(first)])
+
+    def checkpoint(self, saved: Checkpoint) -> None:
+        """The checkpoint's row."""
+        row = {
+            "checkpoint_id": saved.id,
+            "run_id": self.run_id,
+            "step": saved.step,
+            "snapshot": self.snapshot.name,
+            "path": str(saved.folder.relative_to(self.store.path)),
+            "parameters": saved.meta["parameters"],
+            "recorded_at": datetime.now(UTC),
+        }
+        self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
+
+    def _plan(self, first: int) -> str:
+        return f"{self.run_id}/plan/{first}"
+
+    def _append(self, table: str, row: dict[str, Any], part: str) -> None:
+        if not self.store.has(table, part):
+            self.store.append(table, pa.Table.from_pylist([row]), parts=[part])
