@@ -34,7 +34,7 @@ from benchmarks.rig.peers import environment
 from benchmarks.rig.picture_server import photograph
 from benchmarks.rig.processes import Usage
 from storage import media
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 
 SIZE = 10_000

@@ -24,7 +24,7 @@ from pipeline.step import Annotator, Filter, Gather, Source, Step, StepError, lo
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
 from storage import contamination
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import MEMORY_LIMIT, Store
 from storage.tables import TABLES
 

@@ -12,7 +12,8 @@ from flows.checkpoints import load
 from flows.config import ConfigError, read
 from model.generate import Question, Sampling, draw_pictures, read_pictures
 from storage import media
-from storage.media import Limits, MediaError
+from storage.limits import Limits
+from storage.media import MediaError
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the files that a drawn picture can be written to."""

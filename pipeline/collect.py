@@ -19,7 +19,8 @@ from pipeline.segment import PASSAGE, Segment, cut_documents, passage_origin
 from pipeline.step import RAW, Shard, Source, digest
 from pipeline.web.source import WITHDRAWN, WebSource
 from storage import media, panels, tables
-from storage.media import Limits, MediaError
+from storage.limits import Limits
+from storage.media import MediaError
 from storage.store import Store
 
 STAGE = "collect"

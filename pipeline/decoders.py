@@ -29,7 +29,8 @@ from types import TracebackType
 from typing import Any
 
 from storage import media
-from storage.media import Limits, MediaError, Picture
+from storage.limits import Limits
+from storage.media import MediaError, Picture
 
 MEMORY = 2 << 30
 """Bytes that a decoder may take, unless the configuration says otherwise."""

@@ -20,7 +20,7 @@ from pipeline.collect import Origin
 from pipeline.decoders import MEMORY, Decoders
 from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 
 BATCH_ROWS = 1024

@@ -19,7 +19,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import (  # the plugins imported here are the allow-list
@@ -43,9 +43,9 @@ from PIL import (  # the plugins imported here are the allow-list
     UnidentifiedImageError,
     WebPImagePlugin,
 )
-from pydantic import BaseModel, ConfigDict, Field
 
 from storage import faces, frames, panels, trim
+from storage.limits import Limits
 from storage.trim import Box
 
 PLUGINS = (
@@ -92,44 +92,6 @@ class MediaError(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason, self.detail = reason, detail
-
-
-class Limits(BaseModel):
-    """What is taken, and how it is stored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_bytes: int = Field(default=50 << 20, gt=0, description="Longest file taken, in bytes.")
-    max_pixels: int = Field(default=64_000_000, gt=0, le=89_000_000, description="Most pixels decoded.")
-    min_side: int = Field(default=16, ge=1, description="Shortest side taken, in pixels.")
-    max_side: int = Field(
-        default=512, ge=1, description="Larger pictures shrink to this long side, in pixels."
-    )
-    format: Literal["auto", "png", "jpeg"] = Field(default="auto", description="Stored encoding.")
-    quality: int = Field(default=90, ge=1, le=95, description="JPEG quality.")
-    trim: Literal["no", "bars", "margins"] = Field(
-        default="no",
-        description="Cut off: bars with a straight edge; or also grounds of one colour around it.",
-    )
-    panels: bool = Field(
-        default=False, description="Collages and long pages are also stored in pieces, each a row of its own."
-    )
-    blur_faces: str = Field(
-        default="",
-        description="File of YuNet's weights (.onnx); faces that it finds are stored blurred. Relative to the "
-        "configuration file.",
-    )
-
-    def settings(self) -> dict[str, Any]:
-        """All that decides what is stored of a picture, for a fingerprint: of a file its content, wherever it lies."""
-        told = self.model_dump(mode="json")
-        weights = told.pop("blur_faces")
-        return told | ({"blur_faces": faces.digest(weights)} if weights else {})
-
-    def check(self) -> None:
-        """Raises NoFaceDetector if faces are to be blurred and cannot be found."""
-        if self.blur_faces:
-            faces.detector(self.blur_faces)
 
 
 @dataclass(frozen=True)
@@ -423,7 +385,7 @@ def _lab_to_srgb(picture: Image.Image) -> Image.Image:
 # --- storing
 
 
-def _encoding(picture: Image.Image, kind: str, raw: bytes) -> Literal["png", "jpeg"]:
+def _encoding(picture: Image.Image, kind: str, raw: bytes) -> Literal[png, jpeg]:
     lossy = (
         kind in LOSSY
         or (kind == "WEBP" and b"VP8L" not in raw)

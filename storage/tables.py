@@ -294,7 +294,9 @@ TABLES: dict[str, Table] = {
             (
                 RUN_ID,
                 Column("step", LONG, "Optimizer step."),
-                Column("slot", INT, "Row of the batch; beyond its rows, the items of each further objective."),
+                Column(
+                    "slot", INT, "Row of the batch; beyond its rows, the items of each further objective."
+                ),
                 Column("sample_ids", pa.list_(STRING), "Samples packed in that row, in order."),
                 PART,
             ),

@@ -16,7 +16,7 @@ def ours(urls: str, out: str) -> None:
     from pipeline.sources.url_list import UrlList
     from pipeline.web import intake
     from pipeline.web.settings import FetchSettings
-    from storage.media import Limits
+    from storage.limits import Limits
     from storage.store import Store
 
     settings = FetchSettings(

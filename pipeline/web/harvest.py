@@ -26,7 +26,8 @@ from pipeline.web import ledger
 from pipeline.web.client import Ticket, Web
 from pipeline.web.ledger import Fetched
 from pipeline.web.source import Known, WebSource
-from storage.media import Limits, MediaError, Picture
+from storage.limits import Limits
+from storage.media import MediaError, Picture
 
 MOST_URLS = 32_768
 """Open at a time, however slow their hosts are."""

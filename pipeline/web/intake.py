@@ -26,7 +26,7 @@ from pipeline.web.ledger import Fetched
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WITHDRAWN, Known
 from storage import parts, upkeep
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 from storage.views import literal
 

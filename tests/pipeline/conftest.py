@@ -22,7 +22,7 @@ from pipeline.step import Gather, Gathered
 from pipeline.web import intake
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 from storage.tables import PART, TABLES, signal_table
 

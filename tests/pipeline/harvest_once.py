@@ -9,7 +9,7 @@ from pipeline.sources.url_list import UrlList
 from pipeline.web import intake
 from pipeline.web.settings import FetchSettings
 from storage import parts
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 
 SETTINGS = FetchSettings(allow=("127.0.0.0/8",), consent=(), concurrency=4, decoders=1)

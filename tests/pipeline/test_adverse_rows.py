@@ -28,7 +28,7 @@ from pipeline.step import Source
 from pipeline.web import intake
 from pipeline.web.settings import FetchSettings
 from storage import parts
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 from tests.serving import Answer, answering
 

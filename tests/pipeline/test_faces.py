@@ -19,7 +19,8 @@ from pipeline.collect import policy
 from pipeline.decoders import MEMORY, DecoderError, Decoders
 from pipeline.filters.faces import Faces as Keeping
 from storage.faces import NoFaceDetector
-from storage.media import Limits, Picture, normalise
+from storage.limits import Limits
+from storage.media import Picture, normalise
 from tests.pipeline.onnx_file import white_squares
 from tests.pipeline.test_trim import raw
 

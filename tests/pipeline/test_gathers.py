@@ -12,7 +12,8 @@ from pipeline.gathers.boilerplate import Boilerplate
 from pipeline.gathers.decontaminate import Decontaminate
 from pipeline.gathers.near_duplicates import NearDuplicates
 from pipeline.step import StepError
-from storage.media import Limits, normalise
+from storage.limits import Limits
+from storage.media import normalise
 
 
 def blobs(seed: int, size: int = 96) -> Image.Image:

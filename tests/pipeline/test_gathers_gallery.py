@@ -12,7 +12,8 @@ from pipeline.annotators.perceptual_hash import PerceptualHash
 from pipeline.gallery import corpus as gallery
 from pipeline.gallery import pictures
 from pipeline.gathers.near_duplicates import NearDuplicates
-from storage.media import Limits, normalise
+from storage.limits import Limits
+from storage.media import normalise
 
 SEED, SIZE, HELD_OUT = 5, 1500, 200
 

@@ -34,7 +34,8 @@ from pipeline.web.harvest import Harvest
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known, WebSource
 from storage.errors import StoreFull
-from storage.media import Limits, MediaError, Picture
+from storage.limits import Limits
+from storage.media import MediaError, Picture
 from tests.pipeline import faults as web
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pipeline.sources.parquet import Parquet
 from pipeline.step import RAW, Shard
 from pipeline.web.source import WITHDRAWN
 from storage import media, panels, parts, trim
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 from storage.trim import Box
 from tests.pipeline.test_trim import drawing, jpeg, night, photo, raw

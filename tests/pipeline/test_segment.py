@@ -20,7 +20,7 @@ from pipeline.sources.parquet import Parquet
 from pipeline.tokens.text_bpe import TextBPE, fit
 from pipeline.web import intake
 from storage import parts
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 
 TOLD = {

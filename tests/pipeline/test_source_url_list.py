@@ -23,7 +23,7 @@ from pipeline.web.client import Web
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
 from storage import media
-from storage.media import Limits
+from storage.limits import Limits
 from tests.serving import folder
 
 if TYPE_CHECKING:

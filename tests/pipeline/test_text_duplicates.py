@@ -21,7 +21,7 @@ from pipeline.matching import components
 from pipeline.shingles import Worded
 from pipeline.sources.parquet import Parquet
 from storage import parts
-from storage.media import Limits
+from storage.limits import Limits
 from storage.store import Store
 from storage.tables import signal_table
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from storage import media, trim
-from storage.media import Limits
+from storage.limits import Limits
 
 Sides = tuple[int, int, int, int]
 

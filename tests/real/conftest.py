@@ -18,7 +18,8 @@ from pipeline.gathers.decontaminate import Decontaminate
 from pipeline.gathers.near_duplicates import NearDuplicates
 from pipeline.step import Filter, Source
 from storage import parts
-from storage.media import Limits, MediaError, Picture, normalise
+from storage.limits import Limits
+from storage.media import MediaError, Picture, normalise
 from storage.store import Store
 
 DATA = Path(os.environ.get("MILLRACE_REAL_DATA", Path(__file__).parents[2] / "../shared/data")).resolve()

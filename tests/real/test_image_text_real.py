@@ -15,7 +15,8 @@ import pytest
 from model.clip import ImageTextModel
 from model.clip_config import FilteringConfig
 from model.clip_train import fit
-from storage.media import Limits, normalise, pixels
+from storage.limits import Limits
+from storage.media import normalise, pixels
 
 
 def auc(right: np.ndarray, wrong: np.ndarray) -> float:

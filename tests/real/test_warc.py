@@ -22,7 +22,8 @@ from pipeline.web import intake
 from pipeline.web.client import Web
 from pipeline.web.settings import FetchSettings
 from pipeline.web.source import Known
-from storage.media import Limits, normalise
+from storage.limits import Limits
+from storage.media import normalise
 from storage.store import Store
 
 WEB = Web(FetchSettings(consent=()))

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
 from storage import media
-from storage.media import Limits, MediaError, normalise
+from storage.limits import Limits
+from storage.media import MediaError, normalise
 
 TINY = Limits(min_side=1)
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from storage.media import Limits, MediaError, normalise
+from storage.limits import Limits
+from storage.media import MediaError, normalise
 
 
 def encoded(kind: str, **options: Any) -> bytes:
