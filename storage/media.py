@@ -19,7 +19,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import (  # the plugins imported here are the allow-list
@@ -385,7 +385,7 @@ def _lab_to_srgb(picture: Image.Image) -> Image.Image:
 # --- storing
 
 
-def _encoding(picture: Image.Image, kind: str, raw: bytes) -> Literal[png, jpeg]:
+def _encoding(picture: Image.Image, kind: str, raw: bytes) -> Literal["png", "jpeg"]:
     lossy = (
         kind in LOSSY
         or (kind == "WEBP" and b"VP8L" not in raw)
