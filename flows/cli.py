@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows import export as exporting
 from flows import server
 from flows.mistakes import F, guarded
+from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from flows.printing import print_rows, print_scores, show, tell
 
 app = typer.Typer(
@@ -22,17 +24,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", help="The TOML file that says what to do.", envvar="MILLRACE_CONFIG")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 ContaminatedOption = Annotated[
     bool,
     typer.Option(
         "--allow-contaminated", help="Take training rows that are held-out ones, too; `runs` says so then."
     ),
 ]
-DEFAULT_CONFIG = Path("millrace.toml")
 
 
 def command(function: F) -> F:
@@ -404,6 +401,9 @@ def up(
     from flows import up as serving
 
     serving.run(config, port)
+
+
+export = command(exporting.export)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ USER_ERRORS = {
     "model.train": ["TrainError"],
     "model.image_tokenizer": ["GateFailed", "TokenizerError"],
     "model.checkpoint": ["CheckpointError"],
+    "model.hub_tokenizer": ["HubError"],
     "model.clip": ["ImageTextModelMissing"],
     "model.clip_train": ["FitError"],
     "storage.faces": ["NoFaceDetector"],
