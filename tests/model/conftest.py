@@ -14,10 +14,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from model.config import BatchConfig, ImageTokenizerConfig, OptimizerConfig, TrainConfig
+from model.config import BatchConfig, ImageTokenizerConfig, ModelConfig, OptimizerConfig, TrainConfig
 from model.corpus import Corpus
+from model.generate import Model
 from model.image_tokenizer import ImageTokenizer, fit
+from model.sequences import Sequences
 from model.tokenizers import Tokenizers
+from model.transformer import Transformer
+from pipeline.tokens import text_bpe
 from storage import snapshot as snapshots
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -183,3 +187,32 @@ def run_settings(**changes: object) -> TrainConfig:
 def made_rows(tokenizers: Tokenizers) -> tuple[pa.Table, pa.Table, pa.Table]:
     """The tables that `corpus` is made of."""
     return rows(tokenizers, 24)
+
+
+BYTES = ["hello how are you", "bonjour comment allez-vous", "a dark picture", "une image sombre"] * 3
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizers(image_tokenizer: ImageTokenizer) -> Tokenizers:
+    """With the byte-level text tokenizer that a store has, which can write any text."""
+    fitted = text_bpe.fit(BYTES, 330, ["en", "fr"], ["caption", "translate", "vqa"])
+    text = Tokenizer.from_str(fitted.decode())
+    text.encode_special_tokens = True
+    return Tokenizers(text, image_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def network_of() -> Callable[..., Model]:
+    """Makes a small network for tokenizers, with random weights everywhere, so that every path matters."""
+
+    def make(tokenizers: Tokenizers, **overrides: object) -> Model:
+        config = ModelConfig.preset("tiny", tokenizers.modalities(), **(SMALL | overrides))
+        network = Transformer(config).initialise(3)
+        generator = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            for weight in network.parameters():
+                if not weight.any():
+                    weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
+        return Model(network.eval().requires_grad_(False), Sequences(config, tokenizers.vocabulary))
+
+    return make
