@@ -28,6 +28,9 @@ WITH dropped AS (
     FROM decisions WHERE NOT kept GROUP BY 1, 2)
 FROM dropped ORDER BY stage <> 'collect', stage <> 'filter', stage, rows DESC, reason
 """
+ALONE = (
+    "SELECT count(*) FROM members JOIN samples USING (sample_id) WHERE split = 'train' AND image_id IS NULL"
+)
 JUDGED = "SELECT count(DISTINCT sample_id), count(DISTINCT sample_id) FILTER (NOT kept) FROM decisions"
 
 
@@ -44,6 +47,7 @@ def write(store: Store, meta: Row, name: str) -> str:
             f"{store.path}: there is another one of that name"
         )
     with snapshot.connect() as db:
+        [(alone,)] = db.sql(ALONE).fetchall()
         told = ask(db, "distribution", snapshot=snapshot.name)
         found = bias.report(db, snapshot.name)
         data = [
@@ -64,7 +68,7 @@ def write(store: Store, meta: Row, name: str) -> str:
         evaluation(scores, meta),
         balance(found, told),
         training(meta),
-        limits(snapshot, languages, meta, scores, lineage, sum(one["rows"] for one in seen)),
+        limits(sum(one["rows"] for one in seen), languages, doubts(meta, snapshot, lineage, scores, alone)),
     ]
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
@@ -148,8 +152,7 @@ def prepared(db: Any, snapshot: Snapshot) -> list[str]:
         f"({percent(lost / judged) if judged else '–'}); a row may be dropped by several stages.",
         "",
         *table(dropped, {"stage": "stage", "reason": "reason", "rows": "rows dropped", "sources": "sources"}),
-        *(["Annotators whose columns the filters could read:", ""] if counts else []),
-        *table(counts, {"annotator": "annotator", "rows": "rows annotated"}),
+        *titled("Annotators:", table(counts, {"annotator": "annotator", "rows": "rows annotated"})),
     ]
 
 
@@ -193,31 +196,25 @@ def balance(found: Row, told: Sequence[Row]) -> list[str]:
     spread = [
         {**one, "share": percent(one["share"])} for one in told if one["dimension"] in ("language", "task")
     ]
+    none = "No stage drops texts of a group at least twice as often as the rest, beyond chance."
+    names = {"group_name": "group", "came_in": "came in", "kept": "in the snapshot", "share": "share"}
+    losing = {"group_name": "group", "stage": "stage", "reason": "reason", "times": "times as often"}
+    signals = {"signal": "signal", "rows": "came in", "kept": "in the snapshot"}
     return [
         "## Bias and safety",
         "",
-        *(["Texts that speak of groups of people, by lists of words:", ""] if groups else []),
-        *table(
-            groups, {"group_name": "group", "came_in": "came in", "kept": "in the snapshot", "share": "share"}
+        *titled("Texts that speak of groups of people, by lists of words:", table(groups, names)),
+        *titled(
+            "Stages that drop texts of a group far more often than others:",
+            table(flagged, losing) or [none, ""],
         ),
-        *(
-            ["Stages that drop texts of a group far more often than others, beyond chance:", ""]
-            if flagged
-            else []
+        *titled(
+            "Rows in which annotators found personal or unsafe content:", table(found["safety"], signals)
         ),
-        *table(
-            flagged, {"group_name": "group", "stage": "stage", "reason": "reason", "times": "times as often"}
+        *titled(
+            "Languages and tasks:",
+            table(spread, {"dimension": "", "value": "", "rows": "rows", "share": "share"}),
         ),
-        *(
-            []
-            if flagged
-            else ["No stage drops texts of a group at least twice as often as the rest, beyond chance.", ""]
-        ),
-        *(["Rows in which annotators found personal or unsafe content:", ""] if found["safety"] else []),
-        *table(found["safety"], {"signal": "signal", "rows": "came in", "kept": "in the snapshot"}),
-        "Languages and tasks:",
-        "",
-        *table(spread, {"dimension": "", "value": "", "rows": "rows", "share": "share"}),
     ]
 
 
@@ -241,10 +238,8 @@ def training(meta: Row) -> list[str]:
     return ["## Training", "", *table(rows, {"what": "", "value": ""}, plain=("value",))]
 
 
-def limits(
-    snapshot: Snapshot, languages: Sequence[str], meta: Row, scores: Sequence[Row], lineage: Row, rows: int
-) -> list[str]:
-    """What it cannot be expected to do."""
+def limits(rows: int, languages: Sequence[str], doubts: Sequence[str]) -> list[str]:
+    """What it cannot be expected to do; `doubts` are those of this checkpoint."""
     known = ", ".join(map(text, languages)) or "no stated language"
     said = [
         f"It knows what its {figure(rows)} training rows show, in {known}; of anything else its answers are made up.",
@@ -253,6 +248,17 @@ def limits(
         "Nobody has tested it for decisions about people; it must not be used for them.",
         "The licences above are those of the data; whoever passes the model on decides what follows from them.",
     ]
+    return ["## Limits", "", *(f"- {one}" for one in [*said, *doubts]), ""]
+
+
+def doubts(meta: Row, snapshot: Snapshot, lineage: Row, scores: Sequence[Row], alone: int) -> list[str]:
+    """What there is to be said against this checkpoint; `alone` training rows have no picture."""
+    said = []
+    if not alone or not meta["train"]["batch"]["text_share"]:
+        said.append(
+            "Training showed it no text without a picture: prompts of text alone, translations among them, are beyond what "
+            "it was taught."
+        )
     if meta["step"] < (meta["steps"] or 0):
         said.append("Training had not ended at this checkpoint.")
     if not scores:
@@ -265,7 +271,12 @@ def limits(
         said.append(
             f"Rows of its snapshot were taken back since: snapshot {code(lineage['amended_by'])} replaced it."
         )
-    return ["## Limits", "", *(f"- {one}" for one in said), ""]
+    return said
+
+
+def titled(sentence: str, lines: Sequence[str]) -> list[str]:
+    """A sentence above what it speaks of; nothing without that."""
+    return [sentence, "", *lines] if lines else []
 
 
 def table(rows: Sequence[Row], columns: Mapping[str, str], plain: Sequence[str] = ()) -> list[str]:

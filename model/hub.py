@@ -28,6 +28,7 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
     GenerationMixin,
+    LogitsProcessorList,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -38,6 +39,7 @@ from model import checkpoint, losses
 from model.config import ModelConfig, Vocabulary
 from model.generate import Model, Sampling
 from model.hub_cache import GPT4Cache, Read
+from model.hub_guidance import Guidance
 from model.hub_processor import GPT4Processor
 from model.hub_tokenizer import GPT4Tokenizer, HubError, registered
 from model.sequences import Sequences
@@ -140,6 +142,7 @@ class GPT4ForConditionalGeneration(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     output_modalities = ("text", "image")  # type: ignore[assignment]
     network: Transformer
+    accepts_loss_kwargs = False  # the loss is a mean over the call's tokens, whatever a trainer accumulates
 
     def __init__(self, config: GPT4Config) -> None:
         super().__init__(config)
@@ -176,7 +179,7 @@ class GPT4ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             HubError: its weights are damaged, or not those of its configuration.
         """
         asked = kwargs.pop("output_loading_info", False)
-        folder = Path(str(pretrained_model_name_or_path)) / kwargs.get("subfolder", "")
+        folder = Path(str(pretrained_model_name_or_path)) / (kwargs.get("subfolder") or "")
         if folder.is_dir():
             check(folder)
         try:
@@ -202,11 +205,12 @@ class GPT4ForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Writes `model.safetensors`, `config.json` with its hash, and `generation_config.json`."""
+        self.config.weights_hash = None  # of what was loaded, and these may be others
         super().save_pretrained(save_directory, *args, **kwargs)
         weights = Path(save_directory) / WEIGHTS
-        saved = GPT4Config.from_pretrained(save_directory)
-        saved.weights_hash = checkpoint.hash_file(weights) if weights.is_file() else None  # not of shards
-        saved.save_pretrained(save_directory)
+        if weights.is_file() and kwargs.get("is_main_process", True):  # shards have no one hash
+            self.config.weights_hash = checkpoint.hash_file(weights)
+            self.config.save_pretrained(save_directory)
 
     @classmethod
     def of(cls, model: Model) -> Self:
@@ -224,11 +228,30 @@ class GPT4ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """The same weights for our own generation loop (`model.generate`)."""
         return Model(self.network.eval(), self.sequences)
 
-    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """`transformers`' generation. After `<boi>` come exactly one picture's codes, and then `<eoi>`."""
+    def generate(
+        self, inputs: Tensor | None = None, *args: Any, guidance_scale: float | None = None, **kwargs: Any
+    ) -> Any:
+        """`transformers`' generation. After `<boi>` come exactly one picture's codes, and then `<eoi>`.
+
+        Args:
+            guidance_scale: weight of the prompt against one that wishes for nothing (`negative_prompt_ids`; any picture if
+                not given), for pictures; 1 is none.
+
+        Raises:
+            HubError: guidance is asked for with several beams.
+        """
         prompt = inputs if inputs is not None else kwargs.get("input_ids")
         if prompt is not None:
             kwargs.setdefault("prompt_length", prompt.shape[1])
+        if prompt is not None and guidance_scale is not None and guidance_scale != 1:
+            if kwargs.get("num_beams", 1) > 1:
+                raise HubError("guidance goes with one beam: leave out num_beams, or guidance_scale")
+            free = kwargs.pop("negative_prompt_ids", None)
+            free = torch.tensor([self.sequences.wish()]) if free is None else free
+            guidance = Guidance(self, guidance_scale, free, prompt.shape[1])
+            kwargs["logits_processor"] = LogitsProcessorList(
+                [guidance, *(kwargs.get("logits_processor") or ())]
+            )
         return super().generate(inputs, *args, **kwargs)
 
     def forward(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,7 +46,7 @@ class GPT4Processor(ProcessorMixin):
             )
         return self.pictures
 
-    @property
+    @cached_property
     def sequences(self) -> Sequences:
         """What a sequence of text and pictures looks like."""
         pair = Tokenizers(self.tokenizer.backend_tokenizer, self.images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tokenizers import Tokenizer
@@ -54,6 +55,23 @@ class GPT4Tokenizer(PreTrainedTokenizerFast):
             clean_up_tokenization_spaces=False,
             **named,
         )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """A tokenizer from a folder (or repository) that `save_pretrained` or `millrace export` wrote.
+
+        Raises:
+            HubError: its file is missing or damaged.
+        """
+        folder = Path(str(pretrained_model_name_or_path)) / (kwargs.get("subfolder") or "")
+        if folder.is_dir():
+            try:
+                Tokenizer.from_file(str(folder / "tokenizer.json"))
+            except Exception as error:  # tokenizers has no class of its own for them
+                raise HubError(
+                    f"{folder / 'tokenizer.json'} is missing or damaged: {error}; export it again (millrace export)"
+                ) from error
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -127,6 +127,8 @@ def test_the_card_tells_what_was_dropped_annotated_scored_and_seen(exported: Pat
     assert f"{parameters:,}" in page and "5 of 5" in page
     for title in ("## Use", "## Bias and safety", "## Limits"):
         assert title in page
+    assert "no text without a picture" in page  # every row of the gallery has one
+    assert "Training had not ended" not in page and "no evaluation is recorded" not in page
 
 
 def test_its_header_is_what_hubs_read(exported: Path) -> None:

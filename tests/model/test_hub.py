@@ -101,6 +101,21 @@ def test_a_drawn_picture_has_exactly_its_codes_and_then_its_end(
     assert (codes == draw_pictures(ours, [("en", caption)])[0]).all()
 
 
+def test_guidance_is_that_of_our_loop(ours: Model, theirs: Any, byte_tokenizers: Tokenizers) -> None:
+    s = ours.sequences
+    captions = [byte_tokenizers.encode("a dark picture"), byte_tokenizers.encode("hello")]
+    rows = [s.text("en", "caption"), *(s.wish("en", caption) for caption in captions)]
+    batch = GPT4Tokenizer.of(byte_tokenizers.text).padded(rows, padding=True, return_tensors="pt")
+    plain = theirs.generate(**batch, max_new_tokens=s.codes)
+    guided = theirs.generate(**batch, max_new_tokens=s.codes, guidance_scale=3.0)
+    wanted = draw_pictures(ours, [("en", caption) for caption in captions], Sampling(guidance=3.0))
+    width = batch["input_ids"].shape[1]
+    assert (guided[1:, width:].numpy() - s.config.offsets[1] == wanted).all()
+    assert torch.equal(guided[0], plain[0]) and not torch.equal(guided[1:], plain[1:])  # only what is drawn
+    with pytest.raises(HubError, match="one beam"):
+        theirs.generate(**batch, guidance_scale=3.0, num_beams=2)
+
+
 def test_sampling_and_beams_run_on_transformers_own_processors(
     ours: Model, theirs: Any, byte_tokenizers: Tokenizers
 ) -> None:

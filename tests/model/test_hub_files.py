@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,25 +95,59 @@ def test_bfloat16_weights_compute(folder: Path, processor: GPT4Processor) -> Non
     assert torch.equal(half(**asked).logits, whole(**asked).logits)
 
 
+def test_shards_and_changed_weights_are_saved_as_they_are(folder: Path, tmp_path: Path) -> None:
+    model = GPT4ForConditionalGeneration.from_pretrained(folder)
+    with torch.no_grad():
+        model.network.norms[0].gain.add_(1.0)
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    for name in ("whole", "shards"):
+        again = GPT4ForConditionalGeneration.from_pretrained(tmp_path / name)
+        assert torch.equal(again.network.norms[0].gain, model.network.norms[0].gain)
+
+
+def test_nothing_else_needs_transformers() -> None:
+    root, needing = Path(hub.__file__).parents[1], set()
+    for path in [
+        one
+        for room in ("storage", "pipeline", "model", "flows", "dashboards")
+        for one in (root / room).rglob("*.py")
+    ]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            needing |= {path.stem for name in names if name.split(".")[0] == "transformers"}
+    assert "hub" in needing and all(name.startswith("hub") for name in needing)
+
+
 def damage(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
 
 
 @pytest.mark.parametrize("how", [Path.unlink, damage, lambda path: path.write_bytes(path.read_bytes()[:200])])
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "image_tokenizer.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "image_tokenizer.safetensors"]
+)
 def test_a_damaged_or_missing_file_is_told(
     folder: Path, tmp_path: Path, name: str, how: Callable[[Path], object]
 ) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    if name == "config.json" and how is damage:
-        (tmp_path / name).write_text("{")
+    if name.endswith(".json") and how is damage:
+        (tmp_path / name).write_text("{}" if name.startswith("tok") else "{")
     else:
         how(tmp_path / name)
-    kind = GPT4Processor if name.startswith("image") else GPT4ForConditionalGeneration
-    with pytest.raises(HubError, match=r"millrace export|does not match the hash"):
-        kind.from_pretrained(tmp_path)
+    kinds: dict[str, tuple[Any, ...]] = {
+        "model.safetensors": (GPT4ForConditionalGeneration, AutoModelForCausalLM),
+        "config.json": (GPT4ForConditionalGeneration,),
+        "tokenizer.json": (GPT4Tokenizer, AutoTokenizer, GPT4Processor),
+        "image_tokenizer.safetensors": (GPT4Processor, AutoProcessor),
+    }
+    for kind in kinds[name]:
+        with pytest.raises(HubError, match=r"millrace export|does not match the hash"):
+            kind.from_pretrained(tmp_path)
 
 
 def test_weights_of_another_configuration_are_refused(folder: Path, tmp_path: Path) -> None:
