@@ -143,6 +143,7 @@ def train(
     run: Annotated[
         str, typer.Option(help="Name of the run; an unfinished one goes on where it stopped.")
     ] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train together, one a GPU.")] = 1,
     allow_contaminated: ContaminatedOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,7 +155,7 @@ def train(
     with server.api():
         from flows import train as flow
 
-        show(flow.start(str(config), snapshot, run, allow_contaminated), as_json)
+        show(flow.start(str(config), snapshot, run, allow_contaminated, workers), as_json)
 
 
 @command

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pyarrow as pa
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from pydantic import Field
 
+from flows import launcher
 from flows.config import Config, read
 from flows.progress import bar, say
 from model import checkpoint as checkpoints
@@ -34,10 +36,28 @@ def run_name(config: Config, snapshot: Snapshot) -> str:
     return f"run-{digest([config.train.model_dump(mode='json'), snapshot.content_hash])[:12]}"
 
 
+class Asked(threading.Event):
+    """Whether the run is asked to save and end, and who else is to be told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tell: Callable[[], None] = lambda: None
+
+    def set(self) -> None:
+        super().set()
+        self.tell()
+
+    def pass_on(self, tell: Callable[[], None]) -> None:
+        """Whom to tell; at once if it was asked already."""
+        self.tell = tell
+        if self.is_set():
+            tell()
+
+
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
+def stopping() -> Iterator[Asked]:
     """SIGTERM asks the run to save and end; handlers can be set in the main thread only."""
-    asked = threading.Event()
+    asked = Asked()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
@@ -82,8 +102,8 @@ def refuse_contaminated(pinned: Snapshot, config: Config) -> None:
         contamination.refuse(found, f"snapshot {pinned.name}", config.decontaminating())
 
 
-def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
-    """Trains on a snapshot; returns the folder of the final checkpoint."""
+def run(config: Config, snapshot: str = "latest", name: str = "", workers: int = 1) -> Path:
+    """Trains on a snapshot, with so many workers; returns the folder of the final checkpoint."""
     store = config.open_store()
     pinned = Snapshot.open(store, snapshot)
     refuse_withdrawn(store, pinned.name)
@@ -103,9 +123,20 @@ def run(config: Config, snapshot: str = "latest", name: str = "") -> Path:
                 update_progress_artifact(artifact_id=artifact, progress=float(percent))
 
         try:
-            path = training.train(
-                store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set
-            )
+            if workers == 1:
+                path = training.train(
+                    store, pinned, config.train, run_id=name, progress=progress, stop=asked.is_set
+                )
+            else:
+                path = launcher.launch(
+                    store,
+                    pinned,
+                    config.train,
+                    run_id=name,
+                    workers=workers,
+                    progress=progress,
+                    stopping=asked.pass_on,
+                )
         except Exception:
             failed(store, name, pinned.name)
             raise
@@ -127,6 +158,7 @@ def train(
     snapshot: str = "latest",
     run_id: str = "",
     allow_contaminated: bool = False,
+    workers: Annotated[int, Field(ge=1)] = 1,
 ) -> dict[str, Any]:
     """Trains the model on a snapshot and saves a checkpoint.
 
@@ -135,8 +167,9 @@ def train(
         snapshot: Name of a snapshot, or latest.
         run_id: Name of the run; an unfinished one goes on. Empty: taken from the settings.
         allow_contaminated: Train even where training rows are held-out ones.
+        workers: Processes that train together on this machine, one for each GPU.
     """
-    path = run(read(config).allowing(allow_contaminated), snapshot, run_id)
+    path = run(read(config).allowing(allow_contaminated), snapshot, run_id, workers)
     saved = checkpoints.read(path)
     create_markdown_artifact(
         key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`"
@@ -146,7 +179,11 @@ def train(
 
 
 def start(
-    config_path: str, snapshot: str = "latest", run_id: str = "", allow_contaminated: bool = False
+    config_path: str,
+    snapshot: str = "latest",
+    run_id: str = "",
+    allow_contaminated: bool = False,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Runs the flow here."""
-    return train(config_path, snapshot, run_id, allow_contaminated)
+    return train(config_path, snapshot, run_id, allow_contaminated, workers)

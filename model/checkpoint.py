@@ -87,18 +87,31 @@ def write(
     Raises:
         StoreFull: no room; nothing of it is left, and earlier ones stay.
     """
+    folder = begin(root, step)
+    with room_for(folder):
+        for name, tensors in (("model", weights), ("optimizer", optimizer)):
+            path = folder / f"{name}.safetensors"
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
+        return finish(folder, step, meta)
+
+
+def begin(root: Path, step: int) -> Path:
+    """An empty folder for a step's checkpoint."""
     folder = root / f"{step:08d}"
     shutil.rmtree(folder, ignore_errors=True)
     with room_for(folder):
         folder.mkdir(parents=True)
-        for name, tensors in (("model", weights), ("optimizer", optimizer)):
-            path = folder / f"{name}.safetensors"
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, path)
-            _sync(path)
-        identity = hash_file(folder / "model.safetensors")
-        full = {"format": FORMAT, "checkpoint_id": identity, "step": step, "torch": torch.__version__, **meta}
-        write_file(folder / META, json.dumps(full, indent=1, ensure_ascii=False).encode())
-    _sync(root)
+    return folder
+
+
+def finish(folder: Path, step: int, meta: Mapping[str, Any]) -> Checkpoint:
+    """Makes a folder with both files a checkpoint: all is on disk before its metadata is."""
+    for name in ("model", "optimizer"):
+        _sync(folder / f"{name}.safetensors")
+    identity = hash_file(folder / "model.safetensors")
+    full = {"format": FORMAT, "checkpoint_id": identity, "step": step, "torch": torch.__version__, **meta}
+    write_file(folder / META, json.dumps(full, indent=1, ensure_ascii=False).encode())
+    _sync(folder.parent)
     return Checkpoint(folder, full)
 
 

@@ -240,6 +240,31 @@ class OptimizerConfig(Settings):
     final: float = Field(default=0.0, ge=0, le=1, description="Step size at the end, relative to the peak")
 
 
+class Spikes(Settings):
+    """What counts as a step gone wrong, judged by the steps before it, and what is done then. A loss or gradient that is
+    no number always counts."""
+
+    action: Literal["skip", "stop"] = Field(
+        default="skip", description="Leave weights and optimizer as they were and go on, or end the run"
+    )
+    loss: float = Field(default=10.0, gt=0, description="Deviations that the loss may lie above its median")
+    gradient: float = Field(
+        default=50.0, gt=0, description="Deviations that the gradient's norm may lie above its median"
+    )
+    window: int = Field(default=100, ge=4, description="Good steps that median and deviation are taken of")
+    most: int = Field(default=10, ge=1, description="Skipped steps in a row after which the run ends")
+
+
+class EarlyStop(Settings):
+    """Ends a run whose loss on held-out rows falls no more."""
+
+    every: int = Field(default=500, ge=1, description="Steps between two looks")
+    patience: int = Field(default=3, ge=1, description="Looks without a new best after which the run ends")
+    least: float = Field(default=0.0, ge=0, description="A new best is lower by at least this, nats")
+    batches: int = Field(default=16, ge=1, description="Batches of each look")
+    split: str = Field(default="validation", description="Rows that are looked at")
+
+
 class TrainConfig(Settings):
     """A training run."""
 
@@ -262,6 +287,18 @@ class TrainConfig(Settings):
         default="cpu", pattern=r"^(cpu|(cuda|xpu|mps)(:\d+)?)$", description='"cpu", "cuda" or "cuda:1"'
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if unset")
+    accumulate: int = Field(
+        default=1, ge=1, description="Parts that a batch is computed in, one after the other: less memory"
+    )
+    recompute: bool = Field(
+        default=False, description="Compute activations again on the way back (activation checkpointing)"
+    )
+    compile: bool = Field(default=False, description="Compile each modality's layers with torch.compile")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        default="ddp", description="Several workers: all weights on each (DDP), or spread over them (FSDP2)"
+    )
+    spikes: Spikes = Spikes()
+    early_stop: EarlyStop | None = None
     split: str = "train"
     log_every: int = Field(default=25, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)

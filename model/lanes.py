@@ -46,20 +46,17 @@ class Lanes:
         network: nn.Module,
         shares: Sequence[Share],
         weights: Sequence[float],
-        meanwhile: Callable[[], None] = lambda: None,
     ) -> list[Tensor]:
-        """Sets the gradients of the weighted sum of all shares' losses; returns each loss, added up.
-
-        `meanwhile` is done here while the lanes work.
-        """
+        """Adds the gradients of the weighted sum of all shares' losses (zero for a weight that none of them used);
+        returns each loss, added up."""
         parameters = [p for p in network.parameters() if p.requires_grad]
         each = self.pool.map if self.pool else map
-        running = each(lambda share: _gradients(share, parameters, weights), shares)
-        meanwhile()
-        made = list(running)
+        made = list(each(lambda share: _gradients(share, parameters, weights), shares))
         for i, parameter in enumerate(parameters):
             parts = [part for gradients, _ in made if (part := gradients[i]) is not None]
-            parameter.grad = _added(parts) if parts else None
+            before = [] if parameter.grad is None else [parameter.grad]
+            parts = before + parts
+            parameter.grad = _added(parts) if parts else torch.zeros_like(parameter)
         return [_added([losses[m] for _, losses in made]) for m in range(len(weights))]
 
 

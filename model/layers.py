@@ -107,7 +107,8 @@ class Expert(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values `[tokens, heads, channels]`, queries and keys normalised."""
-        qkv = self.qkv(self.norm_attention(x)).view(len(x), -1, self.channels)
+        heads = self.heads + 2 * self.kv_heads
+        qkv = self.qkv(self.norm_attention(x)).view(len(x), heads, self.channels)
         q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
         return self.norm_q(q), self.norm_k(k), v
 
@@ -149,7 +150,8 @@ class Layer(nn.Module):
         for."""
         experts = cast(list[Expert], list(self.experts))
         slices = zip(experts, x.split(self._counts(layout.counts)), strict=True)
-        projected = [e.project(part) for e, part in slices if len(part)]
+        learns = torch.is_grad_enabled()  # no tokens: gradients of zero, which other workers may add to
+        projected = [e.project(part) for e, part in slices if len(part) or learns]
         q, k, v = (torch.cat(z) if len(z) > 1 else z[0] for z in zip(*projected, strict=True))
         attended = attend(
             rotate(q, layout.cos, layout.sin), rotate(k, layout.cos, layout.sin), v, layout, cache
@@ -160,7 +162,7 @@ class Layer(nn.Module):
             x, attended = Take.apply(x, index), Take.apply(attended, index)
         counts = self._counts(counts)
         split = zip(experts, x.split(counts), attended.split(counts), strict=True)
-        finished = [e.finish(part, a) for e, part, a in split if len(part)]
+        finished = [e.finish(part, a) for e, part, a in split if len(part) or learns]
         return torch.cat(finished) if len(finished) != 1 else finished[0]
 
     def _counts(self, counts: list[int]) -> list[int]:

@@ -6,14 +6,16 @@ The state is a flat dictionary of named tensors, so that it is saved as safetens
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from model import sharded
 from model.config import OptimizerConfig
 from model.lanes import Lanes
+from model.sharded import local
 
 QUINTIC = (
     (4.0848, -6.8946, 2.9270),
@@ -62,13 +64,28 @@ class Optimizer:
         self.muon = Muon({n: w for n, w in weights.items() if n in inside}, config, bf16=bf16, lanes=lanes)
         self.weights = list(weights.values())
 
-    def step(self, step: int, steps: int) -> None:
-        """Updates the weights by their gradients, and drops those."""
+    def norms(self) -> Tensor:
+        """Norm of each weight's gradient, over all workers; 0 where there is none."""
+        return sharded.norms([weight.grad for weight in self.weights])
+
+    def step(self, step: int, steps: int, norms: Tensor | None = None) -> None:
+        """Updates the weights by their gradients, whose `norms` may be known already, and drops those."""
         scale = schedule(self.config, step, steps)
+        norms = self.norms() if norms is None else norms
         if self.config.clip:
-            nn.utils.clip_grad_norm_(self.weights, self.config.clip, foreach=False)
+            factor = (self.config.clip / (torch.linalg.vector_norm(norms) + 1e-6)).clamp(max=1.0)
+            for weight in self.weights:
+                if weight.grad is not None:
+                    local(weight.grad).mul_(factor)
+        self.muon.leave_out(
+            weight for weight, norm in zip(self.weights, norms.tolist(), strict=True) if not norm
+        )
         self.adamw.step(self.config.lr * scale)
         self.muon.step(self.config.matrix_lr * scale, step)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops the gradients."""
         for weight in self.weights:
             weight.grad = None
 
@@ -78,8 +95,7 @@ class Optimizer:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what `state` gave."""
-        for name, tensor in self.state().items():
-            tensor.copy_(state[name])
+        sharded.load(self.state(), state)
 
 
 class AdamW:
@@ -100,14 +116,14 @@ class AdamW:
         for names, decay in ((decayed, self.config.weight_decay), (plain, 0.0)):
             if not names:
                 continue
-            weights = [self.weights[n] for n in names]
+            weights = [local(self.weights[n]) for n in names]
             means, squares, steps = (
-                [self.state[f"{kind}.{n}"] for n in names] for kind in ("mean", "square", "steps")
+                [local(self.state[f"{kind}.{n}"]) for n in names] for kind in ("mean", "square", "steps")
             )
             torch._foreach_add_(steps, 1.0)
             torch._fused_adamw_(
                 weights,
-                [gradient(w) for w in weights],
+                [gradient(self.weights[n]) for n in names],
                 means,
                 squares,
                 [],
@@ -137,10 +153,15 @@ class Muon:
         self.groups: dict[str, list[Tensor]] = {}
         for weight in weights.values():
             self.groups.setdefault(f"momentum.{weight.shape[0]}x{weight.shape[1]}", []).append(weight)
-        self.state = {
-            name: torch.zeros_like(torch.stack(group), requires_grad=False)
-            for name, group in self.groups.items()
-        }
+        self.state = {name: sharded.stacked(group) for name, group in self.groups.items()}
+
+    def leave_out(self, weights: Iterable[Tensor]) -> None:
+        """Leaves these as they are in the next step: of a gradient of zero it would make a whole step along the last
+        ones."""
+        ours = {id(weight) for group in self.groups.values() for weight in group}
+        for weight in weights:
+            if id(weight) in ours:
+                weight.grad = None
 
     @torch.no_grad()
     def step(self, lr: float, step: int) -> None:
@@ -151,21 +172,25 @@ class Muon:
             if not here:
                 continue
             gradients = torch.stack([gradient(group[i]) for i in here])
-            mean = self.state[name] if len(here) == len(group) else self.state[name][here]
+            state = local(self.state[name])
+            mean = state if len(here) == len(group) else state[here]
             mean.lerp_(gradients, 1 - momentum)
             if len(here) < len(group):
-                self.state[name][here] = mean
-            pieces = gradients.lerp(mean, momentum).chunk(self.lanes.number)
-            update = torch.cat(list(self.lanes.each(partial(orthogonal, bf16=self.bf16), pieces)))
-            size = lr * max(1.0, gradients.shape[1] / gradients.shape[2]) ** 0.5
+                state[here] = mean
+            update = sharded.each_matrix(gradients.lerp(mean, momentum), group[0], self._orthogonal)
+            size = lr * max(1.0, group[0].shape[0] / group[0].shape[1]) ** 0.5
             for i, change in zip(here, update, strict=True):
-                group[i].mul_(1 - lr * self.config.weight_decay).sub_(change, alpha=size)
+                local(group[i]).mul_(1 - lr * self.config.weight_decay).sub_(change, alpha=size)
+
+    def _orthogonal(self, matrices: Tensor) -> Tensor:
+        pieces = matrices.chunk(self.lanes.number)
+        return torch.cat(list(self.lanes.each(partial(orthogonal, bf16=self.bf16), pieces)))
 
 
 def gradient(weight: Tensor) -> Tensor:
-    """The gradient of a weight that has one."""
+    """This worker's part of the gradient of a weight that has one."""
     assert weight.grad is not None
-    return weight.grad
+    return local(weight.grad)
 
 
 def orthogonal(matrices: Tensor, *, bf16: bool) -> Tensor:

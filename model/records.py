@@ -24,9 +24,13 @@ PLAN = pa.schema(
 
 
 class Records:
-    """The rows of one run: each is written once, whatever is killed and run again."""
+    """The rows of one run: each is written once, whatever is killed and run again, and by one worker: the others are
+    silent."""
 
-    def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
+    def __init__(
+        self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str, *, silent: bool = False
+    ) -> None:
+        self.silent = silent
         self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
 
     def state(self, state: str) -> None:
@@ -43,7 +47,7 @@ class Records:
 
     def planned(self, first: int) -> bool:
         """Whether the plan from this step on is written."""
-        return self.store.has("batch_plan", self._plan(first))
+        return self.silent or self.store.has("batch_plan", self._plan(first))
 
     def plan(self, first: int, steps: Sequence[Sequence[Sequence[str]]]) -> None:
         """The samples in each row of each step from `first` on."""
@@ -71,5 +75,5 @@ class Records:
         return f"{self.run_id}/plan/{first}"
 
     def _append(self, table: str, row: dict[str, Any], part: str) -> None:
-        if not self.store.has(table, part):
+        if not self.silent and not self.store.has(table, part):
             self.store.append(table, pa.Table.from_pylist([row]), parts=[part])

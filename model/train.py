@@ -8,10 +8,11 @@ they run, metrics while they run, and a checkpoint's metadata last.
 from __future__ import annotations
 
 import json
-import math
+import logging
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,28 +22,38 @@ import torch
 from pydantic import ValidationError
 
 from model import checkpoint as checkpoints
-from model import losses
-from model.batches import Batch, Batches
+from model import distributed_checkpoint, losses, sharded
+from model.batches import Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
-from model.corpus import load_corpus
-from model.lanes import Lanes
+from model.corpus import Corpus, load_corpus
+from model.generate import Model
+from model.held_out import held_out_losses
+from model.loader import Loader
 from model.machine import check_device, keep_freed_memory, use_bf16
 from model.meter import Meter
-from model.objectives import Objectives, Shares, network_settings
+from model.objectives import Objectives, network_settings
 from model.optim import Optimizer
 from model.optim import schedule as step_size
+from model.parallel import Piece, Workers, joined
 from model.records import Records
+from model.saver import Saver
+from model.sequences import Sequences
 from model.tokenizers import Tokenizers
 from model.transformer import MATRICES, Transformer
+from model.watch import Watch
 from storage.snapshot import Snapshot
 from storage.store import Store
 
+LOG = logging.getLogger(__name__)
 RUN = "run.json"
 TRIAL_STEPS = (6, 20)
 """Fewest and most steps that are measured when a time budget is to become a number of steps."""
 TRIAL_SECONDS = 5.0
 """Time after which they are enough."""
+
+SHOWN = 20
+"""Samples that a log line about a step names."""
 
 
 class TrainError(Exception):
@@ -50,7 +61,7 @@ class TrainError(Exception):
 
 
 class Diverged(TrainError):
-    """The loss is not a number any more."""
+    """The loss or the gradient is out of all bounds, or no number any more."""
 
 
 class Stopped(TrainError):
@@ -89,30 +100,44 @@ def train(
         ConfigError: the machine has no such device.
         TrainError: the run id belongs to other settings or another snapshot.
         StoreFull: no room for a checkpoint; the last one is kept.
-        Diverged: the loss is not finite.
+        Diverged: a step went wrong, and so did as many before it as `[train.spikes]` allows.
         Stopped: `stop` said so; a checkpoint of that step is saved.
+
+    Started by torchrun, it is one of several workers, of which the first alone writes.
     """
     check_device(config.device)
-    with store.lock(f"run-{run_id}"):
-        run = Run(store, snapshot, config, run_id)
-        with run.lanes:
+    with joined(config) as workers, store.lock(f"run-{run_id}") if workers.first else nullcontext():
+        run = Run(store, snapshot, config, run_id, workers)
+        with workers.lanes, run.loader, run.saver:
             return run.go(progress or (lambda at: None), stop or (lambda: False))
 
 
 class Run:
     """One training run: everything that its steps need."""
 
-    def __init__(self, store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        snapshot: Snapshot,
+        config: TrainConfig,
+        run_id: str,
+        workers: Workers | None = None,
+    ) -> None:
+        workers = workers or Workers(config)
         self.store, self.snapshot, self.config, self.run_id = store, snapshot, config, run_id
-        self.records = Records(store, snapshot, config, run_id)
+        self.workers, self.device = workers, workers.device
+        self.records = Records(store, snapshot, config, run_id, silent=not workers.first)
+        self.saver = Saver(self._saved)
+        self.watch = Watch(config.spikes, config.early_stop)
         self.root = store.folder("checkpoints") / run_id
         known = self._known()
+        self.held_out: Corpus | None = None
         self.steps: int | None = known["steps"] if known else config.steps
-        self.bf16 = known["bf16"] if known else use_bf16(config.precision, config.device)
+        self.bf16 = known["bf16"] if known else use_bf16(config.precision, self.device)
         # sums over other shares of the work differ in their last bits
-        self.threads = known["threads"] if known else config.threads or torch.get_num_threads()
-        self.lanes = Lanes(self.threads if config.device == "cpu" else 1)
-        if config.device == "cpu":
+        self.threads = known["threads"] if known else config.threads or torch.get_num_threads() * workers.here
+        workers.spread(self.threads)
+        if self.device == "cpu":
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
         corpus = load_corpus(store, snapshot, config.split)
@@ -130,86 +155,137 @@ class Run:
             config.text_weight if m.grid is None else config.image_weight
             for m in self.model_config.modalities
         ]
-        self.ahead: dict[int, tuple[Batch, list[Shares]]] = {}
-        """The next step's batch and items, made while this one is computed."""
+        self.loader = Loader(self._made)
         self.begin()
 
     def begin(self) -> None:
         """Fresh weights and optimizer, from the seed."""
-        self.network = Transformer(self.model_config).initialise(self.config.seed).to(self.config.device)
-        self.network.bf16 = self.bf16
+        self.network = Transformer(self.model_config).initialise(self.config.seed).to(self.device)
+        self.network.bf16, self.network.recompute = self.bf16, self.config.recompute
+        if self.config.compile:
+            self.network.compile_experts()
+        self.backward = self.workers.prepare(self.network)
         self.optimizer = Optimizer(
-            self.network, self.config.optimizer, matrices=MATRICES, bf16=self.bf16, lanes=self.lanes
+            self.network,
+            self.config.optimizer,
+            matrices=MATRICES,
+            bf16=self.bf16,
+            lanes=self.workers.lanes,
         )
 
     def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> Path:
         """Runs from where the last checkpoint ended up to the last step."""
-        steps = self._settle()
-        self.steps = steps
+        self.steps = steps = self._settle()
         self.batches.start_short(steps)
         self.records.state("started")
         saved = checkpoints.latest(self.root)
-        step = saved.step if saved else 0
+        step = start = saved.step if saved else 0
         if saved:
             self.records.checkpoint(saved)  # a kill may have come between the files and the row
-            if step >= steps:
+            if step >= steps or saved.meta.get("ended"):
                 self.records.state("finished")
                 return saved.folder
-            self.network.load_state_dict(saved.weights(self.config.device))
-            self.optimizer.load(saved.optimizer(self.config.device))
-        meter = Meter(self.store, self.run_id, step)
-        while step < steps:
-            if step % self.config.checkpoint_every == 0 or (saved and step == saved.step):
+            sharded.load(self.network.state_dict(), saved.weights())
+            self.optimizer.load(saved.optimizer())
+            self.watch.load(saved.meta.get("watch", {}))
+        meter = Meter(self.store, self.run_id, silent=not self.workers.first)
+        while True:
+            if step % self.config.checkpoint_every == 0 or step == start:
                 self._plan(step)
-            found = self.step(step, steps)
+            found = self.step(step, steps, meter)
             step += 1
+            self.saver.look()
             meter.count(self.config.batch.rows * self.config.batch.row_length)
             if step % self.config.log_every == 0 or step == steps:
-                values = {f"loss_{name}": float(loss) for name, loss in found.items()}
-                if not all(map(math.isfinite, values.values())):
-                    raise Diverged(
-                        f"the loss is {values} at step {step}: lower [train.optimizer] lr and matrix_lr, "
-                        f"and start again under another run id than {self.run_id}"
-                    )
-                rate = meter.log(step, values | {"learning_rate": self._lr(step - 1)})
-                progress(Progress(step, steps, next(iter(values.values())), rate))
-            ending = step == steps or stop()
-            if ending or step % self.config.checkpoint_every == 0:
+                told = found | {"learning_rate": self._lr(step - 1)}
+                rate = meter.log(step, told, self.loader.take_waited())
+                progress(Progress(step, steps, next(iter(found.values())), rate))
+            ended = "early_stop" if self._enough(step, meter) else None
+            stopped = self.workers.any(stop())
+            if step == steps or ended or stopped or step % self.config.checkpoint_every == 0:
                 meter.flush()
-                saved = self._save(step)
-            if ending and step < steps and saved:
-                raise Stopped(saved.folder, step)
+                self._save(step, ended)
+            if step == steps or ended or stopped:
+                break
+        self.saver.wait()
+        self.workers.same(0.0)  # now all see the first one's files
+        if step < steps and not ended:
+            raise Stopped(self.root / f"{step:08d}", step)
         self.records.state("finished")
         return checkpoints.read(self.root).folder
 
-    def step(self, step: int, steps: int) -> dict[str, torch.Tensor]:
-        """Optimizer step number `step` (from 0) of `steps`; the mean loss of each modality and objective before it."""
-        batch, items = self.ahead.pop(step) if step in self.ahead else self._made(step)
-        counts = losses.counts(batch.targets, self.model_config.offsets)
-        rows = batch.shares(self.lanes.number)
-        rows += [batch.none()] * (len(items) - len(rows))
-        shares = [partial(self._losses, *share, counts) for share in zip(rows, items, strict=True)]
+    def step(self, step: int, steps: int, meter: Meter | None = None) -> dict[str, float]:
+        """Optimizer step number `step` (from 0) of `steps`, left out if it went wrong; the mean loss of each modality
+        and objective before it, and the gradient's norm.
+
+        Raises:
+            Diverged: it went wrong, and no more may.
+        """
+        pieces, counts = self.loader.take(step)
         weights = [*self.weights, *self.objectives.weights(step, steps)]
-        found = self.lanes.backward(self.network, shares, weights, lambda: self._prepare(step + 1))
-        self.optimizer.step(step, steps)
-        names = [*(m.name for m in self.model_config.modalities), *self.objectives.names]
-        first = 0 if self.config.batch.rows else len(self.weights)
-        return dict(list(zip(names, found, strict=True))[first:])
+        found = self.backward(partial(self._losses, counts=counts), pieces, weights)
+        norms = self.optimizer.norms()
+        told = torch.stack([*found, torch.linalg.vector_norm(norms)]).tolist()  # the one look of a step
+        names = [m.name for m in self.model_config.modalities] + self.objectives.names
+        values = dict(zip([*(f"loss_{name}" for name in names), "gradient_norm"], told, strict=True))
+        loss = sum(value * weight for value, weight in zip(told, weights, strict=False))
+        why = self.watch.wrong(loss, values["gradient_norm"]) if meter else None
+        if why is None:
+            self.optimizer.step(step, steps, norms)
+        else:
+            self.optimizer.forget()
+            self._went_wrong(step + 1, why, meter)
+        return dict(list(values.items())[0 if self.config.batch.rows else len(self.weights) :])
 
-    def _prepare(self, step: int) -> None:
-        self.ahead = {step: self._made(step)}
+    def _made(self, step: int) -> tuple[list[Piece], list[int]]:
+        """What a step reads, in as many pieces as are computed apart, and how many targets each modality has in it."""
+        batch, number = self.batches.batch(step), self.workers.pieces
+        rows = batch.shares(number)
+        rows += [batch.none()] * (number - len(rows))
+        pieces = list(zip(rows, self.objectives.shares(step, number), strict=True))
+        return pieces, losses.counts(batch.targets, self.model_config.offsets)
 
-    def _made(self, step: int) -> tuple[Batch, list[Shares]]:
-        return self.batches.batch(step), self.objectives.shares(step, self.lanes.number)
+    def _went_wrong(self, step: int, why: str, meter: Meter | None) -> None:
+        """Records a step that is not learned from, and what it read."""
+        action = "the run ends" if self.watch.hopeless else "it is skipped"
+        samples = [i for row in self._samples(step - 1) for i in row]
+        if meter:
+            meter.note("skipped", step, {"skipped": float(self.watch.skipped)})
+        if self.workers.first:
+            shown = ", ".join(samples[:SHOWN]) + (
+                f" and {len(samples) - SHOWN} more" * (len(samples) > SHOWN)
+            )
+            LOG.warning("step %d: the %s; %s. Samples (batch_plan): %s", step, why, action, shown)
+        if self.watch.hopeless:
+            if meter:
+                meter.flush()
+            raise Diverged(
+                f"step {step}: the {why}, after {self.watch.skipped - 1} skipped steps in a row: lower "
+                "[train.optimizer] lr and matrix_lr, or look at the step's samples (batch_plan) and [train.spikes]; "
+                f"start again under another run id than {self.run_id}"
+            )
 
-    def _losses(self, share: Batch, items: Shares, counts: list[int]) -> list[torch.Tensor]:
+    def _losses(self, piece: Piece, counts: list[int]) -> list[torch.Tensor]:
         """Each loss over some rows of a batch and some items, as their part in the mean over all of them."""
-        device = self.config.device
-        found = self.objectives.losses(self.network, items, device)
+        share, items = piece
+        found = self.objectives.losses(self.network, items, self.device)
         if not len(share.ids):
-            return [torch.zeros((), device=device) for _ in counts] + found
-        pairs = self.network.targets(share.tokens(device), share.targets.to(device))
+            return [torch.zeros((), device=self.device) for _ in counts] + found
+        pairs = self.network.targets(share.tokens(self.device), share.targets.to(self.device))
         return losses.per_modality(pairs, counts, self.config.label_smoothing) + found
+
+    def _enough(self, step: int, meter: Meter) -> bool:
+        """Looks at held-out rows when it is time; whether their loss falls no more."""
+        early = self.config.early_stop
+        if early is None or step % early.every:
+            return False
+        if self.held_out is None:
+            self.held_out = load_corpus(self.store, self.snapshot, early.split)
+        model = Model(self.network, Sequences(self.model_config, self.tokenizers.vocabulary))
+        found = held_out_losses(model, self.held_out, self.config.batch, early.batches)
+        meter.note("held_out", step, {f"held_out_{name}": value for name, value in found.items()})
+        loss = sum(value * weight for value, weight in zip(found.values(), self.weights, strict=True))
+        return self.watch.enough(self.workers.same(loss))
 
     def _lr(self, step: int) -> float:
         return self.config.optimizer.lr * step_size(self.config.optimizer, step, self.steps or 1)
@@ -220,35 +296,43 @@ class Run:
         if not path.is_file():
             return None
         known = json.loads(path.read_text())
-        if {key: known[key] for key in self._settings()} != self._settings():
+        before = TrainConfig.model_validate(known["config"] | {"parallel": self.config.parallel})
+        if (before, known["content_hash"]) != (self.config, self.snapshot.content_hash):
             raise TrainError(
                 f"run {self.run_id} was started with other settings or on another snapshot: "
                 f"give another run id, or the settings in {path}"
             )
         return known
 
-    def _settings(self) -> dict[str, Any]:
-        return {"config": self.config.model_dump(mode="json"), "content_hash": self.snapshot.content_hash}
-
     def _settle(self) -> int:
         """The number of steps, and the file that fixes it with all else that depends on the machine."""
         if (self.root / RUN).is_file() and self.steps:
             return self.steps
-        steps = self.steps or self._affordable(self.config.seconds or 1.0)
-        fixed = {"steps": steps, "threads": self.threads, "bf16": self.bf16, **self._settings()}
-        self.root.mkdir(parents=True, exist_ok=True)
-        checkpoints.write_file(self.root / RUN, json.dumps(fixed, indent=1).encode())
+        steps = self.steps or int(self.workers.same(self._affordable(self.config.seconds or 1.0)))
+        fixed = {
+            "steps": steps,
+            "threads": self.threads,
+            "bf16": self.bf16,
+            "config": self.config.model_dump(mode="json"),
+            "content_hash": self.snapshot.content_hash,
+        }
+        if self.workers.first:
+            self.root.mkdir(parents=True, exist_ok=True)
+            checkpoints.write_file(self.root / RUN, json.dumps(fixed, indent=1).encode())
         return steps
 
     def _affordable(self, seconds: float) -> int:
         """Steps that fit in a time, measured on weights that are then thrown away."""
         start = time.perf_counter()
         took: list[float] = []
-        while len(took) < TRIAL_STEPS[1] and (len(took) < TRIAL_STEPS[0] or sum(took) < TRIAL_SECONDS):
+        while len(took) < TRIAL_STEPS[1] and (
+            len(took) < TRIAL_STEPS[0] or self.workers.same(sum(took)) < TRIAL_SECONDS
+        ):
             begun = time.perf_counter()
             self.step(len(took), TRIAL_STEPS[1])
             took.append(time.perf_counter() - begun)
         self.begin()
+        self.loader.ready.clear()
         left = seconds - (time.perf_counter() - start)
         return max(1, int(left / statistics.median(took[TRIAL_STEPS[0] // 2 :])))
 
@@ -258,12 +342,13 @@ class Run:
         first = step - step % every
         if not self.records.planned(first):
             last = min(first + every, self.steps or 0)
-            self.records.plan(
-                first,
-                [self.batches.sample_ids(s) + self.objectives.sample_ids(s) for s in range(first, last)],
-            )
+            self.records.plan(first, [self._samples(s) for s in range(first, last)])
 
-    def _save(self, step: int) -> Checkpoint:
+    def _samples(self, step: int) -> list[list[str]]:
+        return self.batches.sample_ids(step) + self.objectives.sample_ids(step)
+
+    def _save(self, step: int, ended: str | None) -> None:
+        """Starts to write a checkpoint."""
         meta = {
             "run_id": self.run_id,
             "snapshot": self.snapshot.name,
@@ -276,7 +361,15 @@ class Run:
             "vocabulary": self.tokenizers.vocabulary.model_dump(mode="json"),
             "train": self.config.model_dump(mode="json"),
         }
-        saved = checkpoints.write(self.root, step, self.network.state_dict(), self.optimizer.state(), meta)
+        meta |= {"watch": self.watch.state(), "ended": ended}
+        if self.workers.sharded:
+            write = partial(distributed_checkpoint.write, self.workers.group, self.root, step, meta=meta)
+        else:
+            write = partial(checkpoints.write, self.root, step, meta=meta)
+        if self.workers.first or self.workers.sharded:
+            self.saver.save(write, self.network.state_dict(), self.optimizer.state())
+
+    def _saved(self, saved: Checkpoint) -> None:
         self.records.checkpoint(saved)
-        checkpoints.prune(self.root, self.config.keep_checkpoints)
-        return saved
+        if self.workers.first:
+            checkpoints.prune(self.root, self.config.keep_checkpoints)

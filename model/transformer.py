@@ -15,10 +15,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.config import ModelConfig
 from model.embedding import Embedding
-from model.layers import Layer, Layout, Linear, Norm, Put, Take
+from model.layers import Expert, Layer, Layout, Linear, Norm, Put, Take
 from model.tokens import Cache, Tokens, rounded_up
 
 MATRICES = ("layers.", ".mixer.")
@@ -58,6 +59,8 @@ class Transformer(nn.Module):
     offsets: Tensor
     bf16 = False
     """Whether to compute in bfloat16; the weights stay float32."""
+    recompute = False
+    """Whether layers are computed again on the way back instead of their activations being kept."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,6 +103,13 @@ class Transformer(nn.Module):
             else:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * weight.shape[1] ** -0.5)
         return self
+
+    def compile_experts(self) -> None:
+        """Compiles what each modality computes on its own, for any number of tokens."""
+        for layer in self.layers:
+            for expert in cast(list[Expert], list(cast(Layer, layer).experts)):
+                expert.project = torch.compile(expert.project, dynamic=True)  # type: ignore[method-assign]
+                expert.finish = torch.compile(expert.finish, dynamic=True)  # type: ignore[method-assign]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -203,7 +213,11 @@ class Transformer(nn.Module):
             keep = (index, torch.bincount(kinds[order], minlength=len(layout.counts)).tolist())
         for i, layer in enumerate(self.layers):
             stored = None if cache is None else (cache.keys[i], cache.values[i])
-            x = layer(x, layout, stored, keep if i == len(self.layers) - 1 else None)
+            last = keep if i == len(self.layers) - 1 else None
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, x, layout, stored, last, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, layout, stored, last)
         return x, order, keep[1] if keep else layout.counts
 
     def _layout(self, tokens: Tokens, kinds: Tensor, cache: Cache | None) -> Layout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,26 +96,22 @@ def test_gradients_of_the_shares_add_up_to_those_of_the_whole(
             batch={"rows": rows, "row_length": 64, "draw_share": 0.3},
         )
         run = Run(*tiny_store, config, "r")
-        with run.lanes:
+        with run.workers.lanes:
             stir(run.network)
-            batch, shares = run._made(3)
-            weights = [*run.weights, *run.objectives.weights(3, 40)]
+            pieces, _ = run._made(3)
+            weights, counts = [*run.weights, *run.objectives.weights(3, 40)], [1000, 1000]
             if threads == 1:
-                counts = [1000, 1000]
-                whole = run._losses(batch, shares[0], counts)
+                whole = run._losses(pieces[0], counts)
                 sum(loss * weight for loss, weight in zip(whole, weights, strict=True)).backward()
             else:
-                parts = batch.shares(3) + [batch.none()] * (3 - len(batch.shares(3)))
-                run.lanes.backward(
-                    run.network,
-                    [
-                        lambda p=p, s=s: run._losses(p, s, [1000, 1000])
-                        for p, s in zip(parts, shares, strict=True)
-                    ],
-                    weights,
+                assert len(pieces) == 3
+                run.workers.lanes.backward(
+                    run.network, [partial(run._losses, piece, counts) for piece in pieces], weights
                 )
-        found[threads] = {n: p.grad for n, p in run.network.named_parameters() if p.grad is not None}
-    assert found[1].keys() == found[3].keys() and "label_head.weight" in found[1]
+        found[threads] = {
+            n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in run.network.named_parameters()
+        }
+    assert found[1].keys() == found[3].keys() and found[1]["label_head.weight"].any()
     for key, gradient in found[1].items():
         assert (gradient - found[3][key]).norm() <= 1e-4 * gradient.norm() + 1e-7, key
 

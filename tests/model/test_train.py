@@ -20,6 +20,14 @@ from storage.snapshot import Snapshot
 from storage.store import Store
 
 Settings = Callable[..., TrainConfig]
+FIGURES = (
+    "loss_text",
+    "loss_image",
+    "gradient_norm",
+    "learning_rate",
+    "tokens_per_second",
+    "loader_wait",
+)
 
 
 def weights_file(folder: Path) -> bytes:
@@ -117,9 +125,7 @@ def test_records_plan_metrics_and_checkpoints(tiny_store: tuple[Store, Snapshot]
     assert checkpoint.read(folder).verify().id == last["checkpoint_id"]
     metrics = store.read("metrics").to_pylist()
     assert {(row["step"], row["name"]) for row in metrics} == {
-        (step, name)
-        for step in (5, 10, 15, 20, 25)
-        for name in ("loss_text", "loss_image", "learning_rate", "tokens_per_second")
+        (step, name) for step in (5, 10, 15, 20, 25) for name in FIGURES
     }
     assert sorted(row["state"] for row in store.read("runs").to_pylist()) == ["finished", "started"]
     assert len(checkpoint.complete(folder.parent)) == 2
@@ -197,4 +203,4 @@ def test_killed_and_resumed_equals_undisturbed(
     assert last.step == 120
     assert weights_file(last.folder) == weights_file(whole)
     metrics = [(r["step"], r["name"]) for r in store.read("metrics", where="run_id = 'killed'").to_pylist()]
-    assert len(metrics) == len(set(metrics)) == 24 * 4
+    assert len(metrics) == len(set(metrics)) == 24 * len(FIGURES)

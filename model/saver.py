@@ -1,0 +1,56 @@
+"""Checkpoints are written by a thread, from a copy, while training goes on; there is never more than one under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+
+Write = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Checkpoint]
+"""Writes weights and optimizer."""
+
+
+class Saver:
+    """Leaving it waits for what is being written."""
+
+    def __init__(self, done: Callable[[Checkpoint], None]) -> None:
+        """`done` is called in the caller's own thread with each checkpoint that is complete."""
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="save")
+        self.done = done
+        self.writing: Future[Checkpoint] | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.pool.shutdown()
+
+    def save(self, write: Write, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
+        """Copies the tensors and starts to write them, once the last checkpoint is whole.
+
+        Raises:
+            StoreFull: there was no room for the last one.
+        """
+        self.wait()
+        copies = [
+            {name: tensor.detach().clone() for name, tensor in part.items()} for part in (weights, optimizer)
+        ]
+        self.writing = self.pool.submit(write, *copies)
+
+    def look(self) -> None:
+        """Reports the checkpoint under way if it is complete."""
+        if self.writing and self.writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits for the checkpoint under way, and reports it.
+
+        Raises:
+            StoreFull: there was no room for it.
+        """
+        if self.writing:
+            writing, self.writing = self.writing, None
+            self.done(writing.result())
