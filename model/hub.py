@@ -153,9 +153,8 @@ class GPT4ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             bos_token_id=config.bos_token_id,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
-            max_new_tokens=max(
-                Sampling().max_tokens, self.sequences.codes + 2
-            ),  # a whole picture and its end
+            # room for a whole picture and its end
+            max_new_tokens=max(Sampling().max_tokens, self.sequences.codes + 2),
             do_sample=False,
         )
 
@@ -183,9 +182,8 @@ class GPT4ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if folder.is_dir():
             check(folder)
         try:
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
+            kwargs |= {"output_loading_info": True, "use_safetensors": True}  # never a pickle
+            loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
             model, info = loaded
         except SafetensorError as error:
             raise HubError(

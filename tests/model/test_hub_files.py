@@ -80,6 +80,16 @@ def test_the_folder_holds_data_only(folder: Path) -> None:
         assert "auto_map" not in path.read_text()
 
 
+def test_weights_in_a_pickle_are_not_read(folder: Path, tmp_path: Path) -> None:
+    model = GPT4ForConditionalGeneration.from_pretrained(folder)
+    model.config.weights_hash = None
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    for kind in (GPT4ForConditionalGeneration, AutoModelForCausalLM):
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            kind.from_pretrained(tmp_path, use_safetensors=False)
+
+
 def test_new_weights_are_those_of_a_new_network(byte_tokenizers: Tokenizers, network_of: NetworkOf) -> None:
     config = GPT4ForConditionalGeneration.of(network_of(byte_tokenizers)).config
     fresh = GPT4ForConditionalGeneration(config).network.state_dict()
