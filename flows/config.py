@@ -101,6 +101,8 @@ class EvaluateConfig(Settings):
 
     max_items: int = Field(500, ge=1, description="Items per task and source, drawn by hash.")
     split: Literal["validation", "test"] = "test"
+    labelled: int = Field(10_000, ge=0, description="Labelled items whose class the label head is asked.")
+    retrieval: int = Field(500, ge=0, description="Pictures that are to find their captions, and back.")
     pictures: int = Field(16, ge=0, description="Pictures drawn from held-out captions for the report.")
     attributes: str = Field("", description="Module whose attributes(caption) is scored one by one.")
     guidance: float = Field(2.0, ge=1.0, description="Classifier-free guidance when drawing.")
