@@ -1,6 +1,6 @@
 """Writes the handwritten digits of mnist.npz as Parquet, which examples/mnist.toml reads.
 
-    python examples/mnist.py $MILLRACE_REAL_DATA/mnist/mnist.npz stores/mnist.parquet
+    python examples/mnist.py $MILLRACE_REAL_DATA/mnist/mnist.npz somewhere/mnist.parquet
 
 Columns: key ("train/00017"), image (PNG, 28 x 28), label ("0" to "9"), split, licence.
 """
