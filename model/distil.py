@@ -184,19 +184,10 @@ class Distil:
     def losses(self, network: Transformer, share: Items, device: str) -> list[Tensor]:
         """Their part in the mean of both losses over the step's pictures and captions."""
         wanted = {name: column.to(device) for name, column in share.wanted.items()}
-        pooled = network.pooled(share.batch.tokens(device), items.own(share.batch).to(device))
-        cosine, contrastive = [], []
-        for kind, partner, rows in (
-            ("image", "text", ~wanted["is_text"]),
-            ("text", "image", wanted["is_text"]),
-        ):
-            state = projected(network, pooled[rows], kind)
-            cosine.append((1 - (state * wanted["own"][rows]).sum(1)).sum())
-            logits = state @ share.common[partner].to(device).T / self.config.temperature
-            contrastive.append(F.cross_entropy(logits, wanted["pair"][rows], reduction="sum"))
-        return [torch.stack(cosine).sum() / share.total, torch.stack(contrastive).sum() / share.total]
-
-
-def projected(network: Transformer, states: Tensor, kind: str) -> Tensor:
-    """States `[n, width]` of pictures ("image") or texts in the teacher's space, at length 1."""
-    return F.normalize(network.projections[kind](states), dim=1)
+        own, is_text = items.own(share.batch).to(device), wanted["is_text"]
+        state = network.projected(share.batch.tokens(device), own, is_text)
+        cosine = (1 - (state * wanted["own"]).sum(1)).sum()
+        vectors = {name: matrix.to(device) for name, matrix in share.common.items()}
+        logits = torch.where(is_text[:, None], state @ vectors["image"].T, state @ vectors["text"].T)
+        contrastive = F.cross_entropy(logits / self.config.temperature, wanted["pair"], reduction="sum")
+        return [cosine / share.total, contrastive / share.total]

@@ -75,9 +75,7 @@ class Labels:
 
 def classify(network: Transformer, share: Items, device: str, shift: Tensor | None = None) -> Tensor:
     """Class logits `[rows, classes]`, float32."""
-    assert network.label_head is not None
-    state = network.pooled(share.batch.tokens(device), items.own(share.batch).to(device), shift)
-    return network.label_head(state)
+    return network.classify(share.batch.tokens(device), items.own(share.batch).to(device), shift)
 
 
 def chosen(labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:

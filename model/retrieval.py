@@ -13,7 +13,6 @@ from torch import Tensor
 
 from model import items
 from model.corpus import Corpus
-from model.distil import projected
 from model.evaluate import Score, interval
 from model.generate import Model
 
@@ -56,10 +55,15 @@ def states(model: Model, corpus: Corpus, members: np.ndarray, longest: int) -> T
     found = []
     for start in range(0, len(members), ROWS):
         batch = items.laid_out(corpus, model.sequences, members[start : start + ROWS], longest)
-        found.append(network.pooled(batch.tokens(device), items.own(batch).to(device)))
+        tokens, own = batch.tokens(device), items.own(batch).to(device)
+        if network.config.teacher_width:
+            is_text = torch.from_numpy(members[start : start + ROWS] < 0).to(device)
+            found.append(network.projected(tokens, own, is_text))
+        else:
+            found.append(network.pooled(tokens, own))
     pooled = torch.cat(found)
     if network.config.teacher_width:
-        return projected(network, pooled, "image" if members[0] >= 0 else "text").cpu()
+        return pooled.cpu()
     return F.normalize(pooled - pooled.mean(0), dim=1).cpu()
 
 
