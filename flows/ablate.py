@@ -1,6 +1,9 @@
 """The ablate flow: does each step pay? The same small model and the same number of training tokens, on the corpus as it
 came, as it was prepared, and with each step left out once, from several seeds; scores on the same held-out rows.
 
+Where the configuration names ways to train ([[ablate.variants]]), those are held against each other instead, on the
+corpus as it is.
+
 This is DataComp's experiment (Gadre et al., 2023) at a small size. It works on a copy of the store beside it, so that
 nothing of the store itself changes; what is done there is not done again, so it goes on after a kill.
 """
@@ -17,14 +20,16 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from pydantic import ValidationError
 
 from flows import ingest
 from flows import train as training
 from flows.checkpoints import Loaded, load
-from flows.config import Config, StepConfig, read
-from flows.evaluate import answered, keep, parser, scored
+from flows.config import Config, ConfigError, StepConfig, explain, read
+from flows.evaluate import answered, check_any, keep, of_states, parser, scored
 from flows.progress import say
 from model.checkpoint import write_file
+from model.config import TrainConfig
 from model.corpus import load_corpus
 from model.evaluate import Score, scores
 from model.held_out import held_out_losses
@@ -98,9 +103,41 @@ def snapshots(wanted: Mapping[str, Config], store: Store) -> dict[str, str]:
     return found
 
 
+def ways(config: Config) -> dict[str, Config]:
+    """The ways to train, by name.
+
+    Raises:
+        ConfigError: two have the same name, or one has a setting that there is not.
+    """
+    found = {}
+    for variant in config.ablate.variants:
+        place = f"ablate.variants: {variant.name}"
+        if variant.name in found:
+            raise ConfigError(f"[{place}] two variants have this name")
+        try:
+            settings = TrainConfig(**merged(config.train.model_dump(), variant.train))
+        except ValidationError as error:
+            raise ConfigError(explain(error, TrainConfig, place)) from error
+        found[variant.name] = config.model_copy(update={"train": settings})
+    return found
+
+
+def merged(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some changed, table by table."""
+    out = dict(settings)
+    for name, value in changes.items():
+        known = out.get(name)
+        out[name] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return out
+
+
 def trained(config: Config, store: Store, snapshot: str, seed: int) -> Loaded:
     """The model of one run, which is trained unless it is there already."""
-    settings = config.train.model_copy(update={"steps": config.ablate.steps, "seconds": None, "seed": seed})
+    limits = {
+        "steps": None if config.ablate.seconds else config.ablate.steps,
+        "seconds": config.ablate.seconds,
+    }
+    settings = config.train.model_copy(update={**limits, "seed": seed})
     config = config.model_copy(update={"train": settings})
     name = training.run_name(config, Snapshot.open(store, snapshot))
     training.run(config, snapshot, name)
@@ -109,19 +146,23 @@ def trained(config: Config, store: Store, snapshot: str, seed: int) -> Loaded:
 
 def measured(config: Config, store: Store, loaded: Loaded, judged_on: str) -> dict[str, float]:
     """A model's scores on the held-out rows of the snapshot `judged_on`, whatever its own holds: held-out loss, share of
-    exact answers of each task, attributes of English captions."""
+    exact answers of each task, attributes of English captions, classes, retrieval."""
     settings, loaded = config.evaluate.model_dump(mode="json"), replace(loaded, snapshot=judged_on)
     snapshot = Snapshot.open(store, judged_on)
-    evaluation = digest(["ablate", loaded.id, snapshot.content_hash, settings])[:12]
+    evaluation = digest(["ablate 2", loaded.id, snapshot.content_hash, settings])[:12]
     if not store.has("evaluations", evaluation):
         parse = parser(config)
         _, _, answers = answered(store, config, loaded, parse)
-        corpus = load_corpus(store, snapshot, config.evaluate.split)
-        losses = held_out_losses(loaded.model, corpus, config.train.batch)
-        found = [
-            Score("all", f"loss_{name}", "all", value, value, value, 0) for name, value in losses.items()
-        ]
-        keep(store, evaluation, loaded, found + scores(answers, parse and scored(parse)), answers)
+        found = of_states(store, config, loaded)
+        if config.train.batch.rows:
+            corpus = load_corpus(store, snapshot, config.evaluate.split)
+            losses = held_out_losses(loaded.model, corpus, config.train.batch)
+            found += [
+                Score("all", f"loss_{name}", "all", value, value, value, 0) for name, value in losses.items()
+            ]
+        found += scores(answers, parse and scored(parse))
+        check_any(found, loaded, config)
+        keep(store, evaluation, loaded, found, answers)
     with store.connect() as db:
         rows = db.execute(
             "SELECT task, metric, value FROM evaluations WHERE evaluation_id = ? AND subset = "
@@ -149,8 +190,9 @@ def run(config: Config) -> list[Row]:
     target = fork(config)
     config = config.model_copy(update={"store": config.store.model_copy(update={"path": str(target)})})
     store = config.open_store()
-    wanted = variants(config)
-    made = snapshots(wanted, store)
+    if config.ablate.variants:
+        return run_ways(config, store, target)
+    made = snapshots(variants(config), store)
     distinct = dict.fromkeys(made.values())
     found: dict[str, list[dict[str, float]]] = {name: [] for name in distinct}
     total = len(distinct) * config.ablate.seeds
@@ -164,16 +206,31 @@ def run(config: Config) -> list[Row]:
     return table(store, made, found)
 
 
+def run_ways(config: Config, store: Store, target: Path) -> list[Row]:
+    """Every way to train from every seed, on the newest snapshot."""
+    wanted, snapshot = ways(config), Snapshot.open(store).name
+    size, found = size_of(store, snapshot), {name: list[dict[str, float]]() for name in wanted}
+    for seed in range(config.ablate.seeds):
+        for number, (name, way) in enumerate(wanted.items(), 1 + seed * len(wanted)):
+            say(f"run {number} of {len(wanted) * config.ablate.seeds}: {name}, seed {seed}")
+            found[name].append(measured(config, store, trained(way, store, snapshot, seed), snapshot))
+            rows = [Row(one, *size, by_metric(runs)) for one, runs in found.items()]
+            write_file(target / "ablation.md", markdown(rows).encode())
+    return rows
+
+
+def by_metric(runs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Each metric's value for each seed."""
+    return {metric: [run[metric] for run in runs] for metric in (runs or [{}])[0]}
+
+
 def table(
     store: Store, made: Mapping[str, str], found: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> list[Row]:
     """A row for each variant, with what is known so far."""
     rows = []
     for name, snapshot in made.items():
-        metrics = {
-            metric: [run[metric] for run in found[snapshot]] for metric in (found[snapshot] or [{}])[0]
-        }
-        rows.append(Row(name, *size_of(store, snapshot), metrics))
+        rows.append(Row(name, *size_of(store, snapshot), by_metric(found[snapshot])))
     return rows
 
 
@@ -199,7 +256,8 @@ def markdown(rows: Sequence[Row]) -> str:
 
 @flow(name="ablate")
 def ablate(config: str = "millrace.toml") -> dict[str, Any]:
-    """Asks whether each step pays: trains on the corpus as it came, as prepared, and without each step.
+    """Asks whether each step pays: trains on the corpus as it came, as prepared, and without each step; or in each of
+    the ways that [[ablate.variants]] names.
 
     Args:
         config: The TOML file that says what to do; [ablate] says how long and how often.

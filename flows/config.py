@@ -101,15 +101,34 @@ class EvaluateConfig(Settings):
 
     max_items: int = Field(500, ge=1, description="Items per task and source, drawn by hash.")
     split: Literal["validation", "test"] = "test"
+    labelled: int = Field(10_000, ge=0, description="Labelled items whose class the label head is asked.")
+    retrieval: int = Field(500, ge=0, description="Pictures that are to find their captions, and back.")
     pictures: int = Field(16, ge=0, description="Pictures drawn from held-out captions for the report.")
     attributes: str = Field("", description="Module whose attributes(caption) is scored one by one.")
     guidance: float = Field(2.0, ge=1.0, description="Classifier-free guidance when drawing.")
 
 
+class VariantConfig(Settings):
+    """A way to train that is held against others."""
+
+    name: str = Field(min_length=1, description="What the table calls it.")
+    train: dict[str, Any] = Field({}, description="Settings of [train] that differ, table by table.")
+
+
 class AblateConfig(Settings):
-    """The experiment that asks whether each step pays."""
+    """The experiment that asks whether each step pays, or which of several ways to train does."""
 
     steps: int = Field(600, ge=1, description="Optimizer steps of each run: equal training tokens for all.")
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        le=300,
+        description="Time of each run instead of `steps`: equal for all, whatever a step costs.",
+    )
+    variants: tuple[VariantConfig, ...] = Field(
+        (),
+        description="Ways to train on the corpus as it is; without any, steps that prepare it are left out.",
+    )
     seeds: int = Field(3, ge=1, le=20, description="Runs of each variant.")
     always: tuple[str, ...] = Field(
         ("gathers.decontaminate",),

@@ -20,8 +20,11 @@ from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, read
 from flows.progress import bar, say
 from flows.say import write_picture
+from model.corpus import load_corpus
 from model.evaluate import Answer, Item, Score, answer_items, nearest_by_pixels, scores
 from model.generate import Sampling, draw_pictures
+from model.labels import label_scores
+from model.retrieval import retrieval_scores
 from pipeline.step import digest
 from storage import media
 from storage.snapshot import Snapshot
@@ -153,18 +156,11 @@ def pictures(db: duckdb.DuckDBPyConnection, ids: list[str], size: int) -> dict[s
 def answered(
     store: Store, config: Config, loaded: Loaded, parse: Any = None
 ) -> tuple[Snapshot, list[dict[str, Any]], list[Answer]]:
-    """The checkpoint's snapshot, its held-out rows, and what the checkpoint answers.
-
-    Raises:
-        ConfigError: there are no such rows.
-    """
+    """The checkpoint's snapshot, its held-out rows with a picture and a text, and what the checkpoint answers."""
     snapshot = Snapshot.open(store, loaded.snapshot)
     rows = held_out(snapshot, config)
     if not rows:
-        raise ConfigError(
-            f"snapshot {snapshot.name} holds no {config.evaluate.split} rows with a picture and a text: "
-            "mark a source held_out, or raise [splits] test"
-        )
+        return snapshot, [], []
     codes, place = codes_of(snapshot)
     with bar("evaluate", len(rows), "items") as shown:
         answers = answer_items(
@@ -177,6 +173,23 @@ def answered(
     return snapshot, rows, answers
 
 
+def of_states(store: Store, config: Config, loaded: Loaded) -> list[Score]:
+    """What the network's states tell of held-out items: their class, and which picture and caption belong together."""
+    corpus = load_corpus(store, Snapshot.open(store, loaded.snapshot), config.evaluate.split)
+    asked, longest = config.evaluate, config.train.batch.row_length
+    found = label_scores(loaded.model, corpus, asked.labelled, longest)
+    return found + retrieval_scores(loaded.model, corpus, asked.retrieval, longest=longest)
+
+
+def check_any(found: list[Score], loaded: Loaded, config: Config) -> None:
+    """Raises ConfigError if nothing could be scored."""
+    if not found:
+        raise ConfigError(
+            f"snapshot {loaded.snapshot} holds no {config.evaluate.split} rows with a picture and a text: "
+            "mark a source held_out, or raise [splits] test"
+        )
+
+
 def run(config: Config, checkpoint: str) -> dict[str, Any]:
     """Scores a checkpoint; rows go to `evaluations` and `answers`, drawn pictures to the reports folder."""
     store = config.open_store()
@@ -187,6 +200,8 @@ def run(config: Config, checkpoint: str) -> dict[str, Any]:
     found = scores(answers, parse and scored(parse)) + [
         replace(score, metric=f"{BASELINE}_{score.metric}") for score in scores(near)
     ]
+    found += of_states(store, config, loaded)
+    check_any(found, loaded, config)
     evaluation = digest([loaded.id, snapshot.content_hash, config.evaluate.model_dump(mode="json")])[:12]
     keep(store, evaluation, loaded, found, answers)
     folder = store.folder("reports") / evaluation
@@ -233,7 +248,8 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         | {"output": a.output, "correct": a.correct}
         for a in answers
     ]
-    store.append("answers", pa.Table.from_pylist(items), parts=[evaluation])
+    if items:
+        store.append("answers", pa.Table.from_pylist(items), parts=[evaluation])
     store.append(
         "evaluations", pa.Table.from_pylist([{**same, **asdict(s)} for s in found]), parts=[evaluation]
     )
@@ -260,6 +276,8 @@ def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[
     for row in done["scores"]:
         if row["metric"] == "exact" and row["subset"] in ("all", "en"):
             say(f"{row['task']} ({row['subset']}): exact {row['value']:.1%} of {row['n']:,}")
+        if row["metric"] == "accuracy" or row["metric"].endswith("@1"):
+            say(f"{row['task']}: {row['metric']} {row['value']:.1%} of {row['n']:,}")
     return done
 
 

@@ -102,15 +102,24 @@ def fit_text(store: Store, config: Config) -> TextBPE:
 
 
 def fit_image(store: Store, config: Config) -> ImageTokenizer:
-    """Fits the FSQ tokenizer on training pictures and gates it on held-out ones, if there are any.
+    """Fits the FSQ tokenizer on training pictures and gates it on held-out ones, if there are any. A corpus of texts
+    alone gets one that knows nothing, and never needs it.
 
     Raises:
-        ConfigError: there is no picture to fit it on.
+        ConfigError: there are pictures, but none to fit it on.
         GateFailed: held-out PSNR or code usage is too low.
     """
     settings = config.tokens.image
     train = pictures(store, "split = 'train'", FIT_PICTURES, settings.size)
     held = pictures(store, "split <> 'train'", GATE_PICTURES, settings.size)
+    if not len(train) and not len(held):
+        say(
+            "no picture is kept: the image tokenizer stays unfitted; `millrace fit-tokenizers` once there are some"
+        )
+        blank = np.zeros((1, settings.size, settings.size, 3), np.uint8)
+        fitted = image_tokenizer.fit(blank, settings.model_copy(update={"steps": 1}))
+        fitted.save(store.folder("tokenizers") / fitted.id)
+        return fitted
     if not len(train):
         raise ConfigError("no picture was kept for training: the image tokenizer has nothing to be fitted on")
     say(f"fitting the image tokenizer on {len(train):,} pictures, once; later ingests apply it")

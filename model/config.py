@@ -310,6 +310,8 @@ class TrainConfig(Settings):
             raise ValueError("give either steps or seconds")
         if not self.batch.rows and not self.objectives.on:
             raise ValueError("batch.rows = 0 leaves nothing to learn: switch an objective on")
+        if not self.batch.rows and self.early_stop:
+            raise ValueError("early_stop watches the loss of held-out rows: batch.rows = 0 has none")
         return self
 
 

@@ -54,6 +54,8 @@ class Corpus:
     """int64: texts sorted by picture."""
     starts: np.ndarray
     """int64 `[pictures + 1]`: where each picture's texts start in `order`."""
+    image_ids: np.ndarray
+    """bytes `[pictures]`."""
     shown_by: np.ndarray
     """bytes `[pictures]`: the first sample that shows each picture."""
     picture_label: np.ndarray
@@ -123,6 +125,7 @@ class Corpus:
             task=task,
             order=order,
             starts=starts,
+            image_ids=_names(images["image_id"]),
             shown_by=_names(shown_by),
             picture_label=_place(of_picture, classes.sort()),
             text_label=_place(own, classes.sort()),

@@ -13,11 +13,15 @@ from model import items
 from model.batches import philox
 from model.config import ConfigError
 from model.corpus import Corpus
+from model.evaluate import Score, interval
+from model.generate import Model
 from model.items import Items, Pool
 from model.objectives_config import LabelConfig
 from model.sequences import Sequences
 from model.transformer import Transformer
 
+ROWS = 256
+"""Items that are asked at once."""
 ORDER, CHOICE = 8, 16
 """Numbers of its random streams: the pool's walk, which labels are used."""
 
@@ -71,9 +75,7 @@ class Labels:
 
 def classify(network: Transformer, share: Items, device: str, shift: Tensor | None = None) -> Tensor:
     """Class logits `[rows, classes]`, float32."""
-    assert network.label_head is not None
-    state = network.pooled(share.batch.tokens(device), items.own(share.batch).to(device), shift)
-    return network.label_head(state)
+    return network.classify(share.batch.tokens(device), items.own(share.batch).to(device), shift)
 
 
 def chosen(labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
@@ -88,19 +90,34 @@ def chosen(labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
     return np.sort(order[place < per_class])
 
 
-@torch.no_grad()
-def predicted(
-    network: Transformer,
-    corpus: Corpus,
-    sequences: Sequences,
-    members: np.ndarray,
-    longest: int,
-    rows: int = 256,
-) -> np.ndarray:
+def label_scores(model: Model, corpus: Corpus, most: int, longest: int) -> list[Score]:
+    """The share of up to `most` labelled items of a held-out corpus whose class the label head names, and what always
+    naming the most frequent class would reach; none without a label head or labels. A class that it was never taught is
+    missed."""
+    if model.network.label_head is None:
+        return []
+    members = items.everything(corpus)
+    members = members[items.labels(corpus, members) >= 0]
+    members = np.random.Generator(np.random.Philox(0)).permutation(members)[:most]
+    if not len(members):
+        return []
+    theirs = np.array(corpus.classes)[items.labels(corpus, members)]
+    known = np.array(model.network.config.classes)
+    said = known[predicted(model, corpus, members, longest)]
+    names, counts = np.unique(theirs, return_counts=True)
+    found = {"accuracy": said == theirs, "most_frequent_accuracy": theirs == names[counts.argmax()]}
+    return [
+        Score("label", metric, "all", *interval(right.tolist()), len(members))
+        for metric, right in found.items()
+    ]
+
+
+@torch.inference_mode()
+def predicted(model: Model, corpus: Corpus, members: np.ndarray, longest: int) -> np.ndarray:
     """The likeliest class of each member: int64."""
-    device = str(next(network.parameters()).device)
-    found = []
-    for start in range(0, len(members), rows):
-        batch = items.laid_out(corpus, sequences, members[start : start + rows], longest)
-        found.append(classify(network, Items(batch, {}, 0), device).argmax(1).cpu().numpy())
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(members), ROWS):
+        batch = items.laid_out(corpus, model.sequences, members[start : start + ROWS], longest)
+        logits = classify(model.network, Items(batch, {}, 0), str(model.device))
+        found.append(logits.argmax(1).cpu().numpy())
+    return np.concatenate(found)

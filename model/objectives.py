@@ -11,10 +11,12 @@ from model import items
 from model.adversarial import Adversarial
 from model.config import TrainConfig
 from model.corpus import Corpus
+from model.distil import Distil, Teacher
 from model.items import Items
 from model.labels import Labels
 from model.sequences import Sequences
 from model.transformer import Transformer
+from storage.snapshot import Snapshot
 
 Shares = list[Items | None]
 """What each objective looks at, in their order."""
@@ -45,9 +47,20 @@ class Objective(Protocol):
         ...
 
 
-def network_settings(config: TrainConfig, corpus: Corpus) -> dict[str, Any]:
+def teacher_of(config: TrainConfig, snapshot: Snapshot, corpus: Corpus) -> Teacher | None:
+    """The stored vectors to learn from, if that is asked for.
+
+    Raises:
+        ConfigError: the snapshot has none.
+    """
+    asked = config.objectives.distil
+    return Teacher.of(snapshot, corpus, config) if asked.weight else None
+
+
+def network_settings(config: TrainConfig, corpus: Corpus, teacher: Teacher | None) -> dict[str, Any]:
     """What the network needs for them, as settings of ModelConfig."""
-    return {"classes": corpus.classes} if config.objectives.label.weight else {}
+    needed: dict[str, Any] = {"classes": corpus.classes} if config.objectives.label.weight else {}
+    return needed | ({"teacher_width": teacher.width} if teacher else {})
 
 
 class Objectives:
@@ -57,7 +70,9 @@ class Objectives:
         ConfigError: the snapshot lacks what one of them needs.
     """
 
-    def __init__(self, config: TrainConfig, corpus: Corpus, sequences: Sequences) -> None:
+    def __init__(
+        self, config: TrainConfig, corpus: Corpus, sequences: Sequences, teacher: Teacher | None
+    ) -> None:
         self.corpus, asked = corpus, config.objectives
         self.all: list[Objective] = []
         if asked.label.weight:
@@ -65,6 +80,10 @@ class Objectives:
             self.all.append(labels)
             if asked.adversarial.weight:
                 self.all.append(Adversarial.of(asked.adversarial, labels))
+        if teacher:
+            self.all.append(
+                Distil.of(asked.distil, teacher, corpus, sequences, config.batch.row_length, config.seed)
+            )
 
     @property
     def names(self) -> list[str]:

@@ -183,7 +183,7 @@ def shard(network: Transformer) -> None:
     for layer in network.layers:
         fully_shard(layer, mp_policy=policy)
     fully_shard(network)
-    for name in ("targets", "forward"):
+    for name in ("targets", "forward", "classify", "projected", "embedded"):
         register_fsdp_forward_method(network, name)
 
 

@@ -32,7 +32,7 @@ from model.held_out import held_out_losses
 from model.loader import Loader
 from model.machine import check_device, keep_freed_memory, use_bf16
 from model.meter import Meter
-from model.objectives import Objectives, network_settings
+from model.objectives import Objectives, network_settings, teacher_of
 from model.optim import Optimizer
 from model.optim import schedule as step_size
 from model.parallel import Piece, Workers, joined
@@ -141,7 +141,8 @@ class Run:
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
         corpus = load_corpus(store, snapshot, config.split)
-        asked = {**network_settings(config, corpus), **config.model}
+        teacher = teacher_of(config, snapshot, corpus)
+        asked = {**network_settings(config, corpus, teacher), **config.model}
         try:
             self.model_config = self.tokenizers.model_config(config.preset, **asked)
         except ValidationError as error:
@@ -150,7 +151,7 @@ class Run:
         self.batches = Batches(
             corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed
         )
-        self.objectives = Objectives(config, corpus, self.batches.sequences)
+        self.objectives = Objectives(config, corpus, self.batches.sequences, teacher)
         self.weights = [
             config.text_weight if m.grid is None else config.image_weight
             for m in self.model_config.modalities

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -186,6 +187,18 @@ class Transformer(nn.Module):
             return Take.apply(x, torch.argsort(order))
         spread = Put.apply(x, order, own.numel()).view(*own.shape, -1)
         return (spread * own[..., None]).sum(1) / own.sum(1, keepdim=True)
+
+    def classify(self, tokens: Tokens, own: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Class logits `[rows, classes]`, float32, of each row; see `pooled`."""
+        assert self.label_head is not None, "a network without classes has no label head"
+        return self.label_head(self.pooled(tokens, own, shift))
+
+    def projected(self, tokens: Tokens, own: Tensor, is_text: Tensor) -> Tensor:
+        """States of rows in the teacher's space, at length 1: float32 `[rows, teacher_width]`. Of what kind a row is, bool
+        `[rows]`, picks its projection."""
+        state = self.pooled(tokens, own)
+        image, text = (self.projections[name](state) for name in ("image", "text"))
+        return F.normalize(torch.where(is_text[:, None], text, image), dim=1)
 
     def embedded(self, tokens: Tokens) -> Tensor:
         """The embeddings `[rows, length, width]` of all tokens but padding, of which there may be some."""

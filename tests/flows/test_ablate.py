@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flows import ablate
-from flows.config import read
+from flows.config import ConfigError, read
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -107,3 +109,57 @@ def test_what_is_done_is_not_done_again(mill: Any) -> None:
     assert all(len(row.scores["loss_text"]) == 2 for row in second)
     table = (target / "ablation.md").read_text()
     assert table.count("\n") == len(second) + 2 and "±" in table
+
+
+WAYS = """
+[ablate]
+steps = 3
+seeds = 2
+[[ablate.variants]]
+name = "plain"
+[[ablate.variants]]
+name = "labels"
+train.objectives.label = { weight = 1.0, items = 4 }
+[[ablate.variants]]
+name = "labels and VAT"
+train.objectives = { label = { weight = 1.0, items = 4 }, adversarial = { weight = 1.0 } }
+[evaluate]
+max_items = 3
+retrieval = 5
+"""
+
+
+def test_ways_to_train_are_held_against_each_other_and_not_done_again(mill: Any) -> None:
+    mill.config.write_text(mill.config.read_text() + WAYS)
+    before = mill.store().versions()
+    rows = {row["variant"]: row["scores"] for row in ablate.start(str(mill.config))["rows"]}
+    assert mill.store().versions() == before, "the store itself is left alone"
+    assert list(rows) == ["plain", "labels", "labels and VAT"]
+    assert all(len(values) == 2 for scores in rows.values() for values in scores.values())
+    assert "label accuracy" in rows["labels"] and "label accuracy" not in rows["plain"]
+    assert {"loss_text", "retrieval text_of_image@1"} <= set(rows["plain"])
+    store = Store.open(ablate.fork(read(mill.config)), create=False)
+    runs = store.read("checkpoints").to_pylist()
+    assert len({row["run_id"] for row in runs}) == 6
+    table = (store.path / "ablation.md").read_text()
+    assert table.count("\n") == 5 and "label accuracy" in table.splitlines()[0]
+    assert {r.variant: r.scores for r in ablate.run(read(mill.config))} == rows
+    assert store.read("checkpoints").to_pylist() == runs, "what is done is not done again"
+
+
+def test_settings_of_a_way_are_laid_over_those_of_training(mill: Any) -> None:
+    mill.config.write_text(mill.config.read_text() + WAYS)
+    config = read(mill.config)
+    found = ablate.ways(config)
+    assert found["plain"].train == config.train
+    assert found["labels"].train.batch == config.train.batch
+    assert found["labels"].train.objectives.label.items == 4
+    assert found["labels and VAT"].train.objectives.adversarial.weight == 1.0
+    wrong = {"name": "x", "train": {"objectives": {"labels": {}}}}
+    for variants, said in (
+        ([wrong], r"\[ablate.variants: x\] unknown setting `objectives.labels`"),
+        ([{"name": "x"}, {"name": "x"}], "two variants"),
+    ):
+        other = type(config)(**{**config.model_dump(), "ablate": {"variants": variants}})
+        with pytest.raises(ConfigError, match=said):
+            ablate.ways(other)

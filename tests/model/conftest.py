@@ -25,6 +25,7 @@ from pipeline.tokens import text_bpe
 from storage import snapshot as snapshots
 from storage.snapshot import Snapshot
 from storage.store import Store
+from storage.tables import signal_table
 
 SPECIALS = [
     "<pad>",
@@ -136,6 +137,23 @@ def corpus(tokenizers: Tokenizers) -> Corpus:
     return Corpus.of(*rows(tokenizers, 24))
 
 
+def planted(store: Store, samples: pa.Table) -> None:
+    """Vectors as an image-text model might give them: near one of two directions, by what the caption says."""
+    rng, ways = np.random.default_rng(3), np.eye(2, 6)
+    for key, table in (("image_id", "image_embeddings"), ("sample_id", "text_embeddings")):
+        found: dict[str, list[float] | None] = {}
+        for row in samples.to_pylist():
+            vector = ways[int("light" in row["text"] or "claire" in row["text"])] + rng.normal(0, 0.05, 6)
+            if row["task"] == "caption":
+                found.setdefault(row[key], (vector / np.linalg.norm(vector)).tolist())
+            elif key == "sample_id":
+                found[row[key]] = None
+        vectors = pa.array(list(found.values()), pa.list_(pa.float32()))
+        made = pa.table({key: list(found), "embedding": vectors})
+        store.declare(signal_table(table, key, pa.schema([made.schema.field("embedding")])))
+        store.append(table, made, parts=["p"])
+
+
 def make_store(path: Path, tokenizers: Tokenizers, n: int = 24) -> tuple[Store, Snapshot]:
     """A store on disk with one snapshot of n pictures, all of them for training."""
     store = Store.open(path)
@@ -145,6 +163,7 @@ def make_store(path: Path, tokenizers: Tokenizers, n: int = 24) -> tuple[Store, 
     store.append("images", images.select(["image_id"]), parts=["p"])
     store.append("text_tokens", tokens, parts=["p"])
     store.append("image_tokens", images, parts=["p"])
+    planted(store, samples)
     decided = [{"sample_id": i, "source": "made", "stage": "collect", "kept": True} for i in ids]
     store.append("decisions", pa.Table.from_pylist(decided), parts=["p"])
     split = [{"sample_id": i, "cluster_id": i, "split": "train"} for i in ids]

@@ -17,7 +17,8 @@ from model import checkpoint, items
 from model.adversarial import ramp
 from model.config import ConfigError, TrainConfig
 from model.corpus import Corpus
-from model.labels import chosen
+from model.generate import Model
+from model.labels import chosen, label_scores, predicted
 from model.objectives import Objectives, network_settings
 from model.sequences import Sequences
 from model.tokenizers import Tokenizers
@@ -35,6 +36,9 @@ OBJECTIVES = {
     "adversarial": {**LABEL, "adversarial": {"weight": 1.0, "share": 0.7}},
     "entropy": {**LABEL, "adversarial": {"weight": 1.0, "entropy": 0.5, "ramp": 0.0}},
     "random": {**LABEL, "adversarial": {"weight": 1.0, "direction": "random"}},
+    "distil": {"distil": {"weight": 1.0, "items": 5}},
+    "shuffled": {"distil": {"weight": 1.0, "items": 4, "cosine": 0.0, "teacher": "shuffled"}},
+    "all": {**LABEL, "adversarial": {"weight": 1.0}, "distil": {"weight": 0.5, "items": 3}},
 }
 """A setting of [train.objectives] for each way to run them."""
 
@@ -54,12 +58,12 @@ def test_stopped_and_resumed_equals_undisturbed(
     name: str, tiny_store: tuple[Store, Snapshot], settings: Settings
 ) -> None:
     store, snapshot = tiny_store
-    config = settings(steps=14, checkpoint_every=4, log_every=2, threads=2, objectives=OBJECTIVES[name])
+    config = settings(steps=8, checkpoint_every=3, log_every=2, threads=2, objectives=OBJECTIVES[name])
     whole = train(store, snapshot, config, run_id="whole")
     with pytest.raises(Stopped):
         train(store, snapshot, config, run_id="halves", stop=lambda: True)
     with pytest.raises(Stopped):
-        train(store, snapshot, config, run_id="halves", stop=iter([False] * 5 + [True]).__next__)
+        train(store, snapshot, config, run_id="halves", stop=iter([False] * 3 + [True]).__next__)
     halves = train(store, snapshot, config, run_id="halves")
     for file in ("model.safetensors", "optimizer.safetensors"):
         assert (whole / file).read_bytes() == (halves / file).read_bytes()
@@ -67,7 +71,8 @@ def test_stopped_and_resumed_equals_undisturbed(
     assert {k: v for k, v in said.items() if k.startswith("loss_")} == {
         k: v for k, v in values(store, "halves").items() if k.startswith("loss_")
     }
-    assert "loss_label" in said and ("loss_adversarial" in said) == ("adversarial" in OBJECTIVES[name])
+    for objective, loss in (("label", "label"), ("adversarial", "entropy"), ("distil", "distil_cosine")):
+        assert (f"loss_{loss}" in said) == (objective in OBJECTIVES[name])
 
 
 def test_an_objective_of_weight_0_changes_no_bit(
@@ -111,7 +116,10 @@ def test_gradients_of_the_shares_add_up_to_those_of_the_whole(
         found[threads] = {
             n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in run.network.named_parameters()
         }
-    assert found[1].keys() == found[3].keys() and found[1]["label_head.weight"].any()
+    assert found[1].keys() == found[3].keys()
+    for weight, objective in (("label_head", "label"), ("projections.text", "distil")):
+        assert (f"{weight}.weight" in found[1]) == (objective in OBJECTIVES[name])
+        assert f"{weight}.weight" not in found[1] or found[1][f"{weight}.weight"].any()
     for key, gradient in found[1].items():
         assert (gradient - found[3][key]).norm() <= 1e-4 * gradient.norm() + 1e-7, key
 
@@ -149,8 +157,6 @@ def test_the_label_head_learns_a_planted_rule(
     tiny_store: tuple[Store, Snapshot], settings: Settings, tokenizers: Tokenizers, made_rows
 ) -> None:
     """Half of the pictures say whether they are dark; then it knows that of the others."""
-    from model.labels import predicted
-
     store, snapshot = tiny_store
     config = settings(
         steps=60,
@@ -161,15 +167,21 @@ def test_the_label_head_learns_a_planted_rule(
     train(store, snapshot, config, run_id="r")
     loss = values(store, "r")["loss_label"]
     assert loss[-1] < 0.1 < 0.5 < loss[0]
-    from model.generate import Model
-
     model = Model.load(store.folder("checkpoints") / "r")
     corpus = Corpus.of(*made_rows)
     asked = np.flatnonzero(corpus.picture_label < 0)
     assert len(asked) == 12
-    found = predicted(model.network, corpus, model.sequences, asked, 64)
+    found = predicted(model, corpus, asked, 64)
     truth = np.array(["a light picture" in texts_of(corpus, tokenizers, p) for p in asked])
     assert (found == truth).mean() >= 11 / 12
+    [score, floor] = label_scores(model, corpus, 1000, 64)
+    assert (score.task, score.metric, score.n, floor.metric) == (
+        "label",
+        "accuracy",
+        12,
+        "most_frequent_accuracy",
+    )
+    assert score.value > floor.value >= 0.5
 
 
 def texts_of(corpus: Corpus, tokenizers: Tokenizers, picture: int) -> list[str]:
@@ -239,9 +251,9 @@ def test_what_is_missing_is_said(tiny_store: tuple[Store, Snapshot], settings: S
     samples, tokens, images = made_rows
     corpus = Corpus.of(samples.drop_columns(["label"]), tokens, images)
     config = settings(objectives=LABEL)
-    assert network_settings(config, corpus) == {"classes": ()}
+    assert network_settings(config, corpus, None) == {"classes": ()}
     with pytest.raises(ConfigError, match="no label"):
-        Objectives(config, corpus, Run(*tiny_store, settings(), "r").batches.sequences)
+        Objectives(config, corpus, Run(*tiny_store, settings(), "r").batches.sequences, None)
     with pytest.raises(ValidationError, match="label head"):
         settings(objectives={"adversarial": {"weight": 1.0}})
     with pytest.raises(ValidationError, match="leaves nothing to learn"):

@@ -27,6 +27,8 @@ SETS = {
 LANGUAGES = {"emoji": 26, "easy_vqa": 1, "picture_words": 41, "textbook_figures": 3}
 DRAWN = {"it_pays"}
 """Those that need no real data: tests/flows/test_ablate.py."""
+LABELLED = {"banking77", "mnist"}
+"""Those that learn classes: test_labelled_examples.py."""
 ONE_IN = 40
 """Documents that a test looks at: enough for every language, few enough for seconds."""
 SMALL = """
@@ -46,7 +48,7 @@ hidden = 32
 
 
 def test_every_example_is_tested() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.toml")} == {*SETS, *DRAWN}
+    assert {path.stem for path in (ROOT / "examples").glob("*.toml")} == {*SETS, *DRAWN, *LABELLED}
 
 
 @pytest.fixture
