@@ -58,10 +58,20 @@ class Embedding(nn.Module):
             )
             weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
-    def forward(self, ids: Tensor, places: Tensor, around: tuple[Tensor, Tensor] | None) -> Tensor:
+    def table(self) -> Tensor:
+        """What each id alone is `[ids, width]`."""
+        return self.ids if self.levels is None else self.ids + self.levels(self.level_values)
+
+    def forward(
+        self,
+        ids: Tensor,
+        places: Tensor,
+        around: tuple[Tensor, Tensor] | None,
+        table: Tensor | None = None,
+    ) -> Tensor:
         """Embeddings `[n, width]` of ids and places `[n]`; `around` gives the ids `[n, moves]` of the
-        neighbours, and which of them may be seen."""
-        table = self.ids if self.levels is None else self.ids + self.levels(self.level_values)
+        neighbours, and which of them may be seen. `table` is `table()`, if it is known already."""
+        table = self.table() if table is None else table
         x = F.embedding(ids - self.low, table)
         if self.mixer is not None and around is not None:
             near, seen = around

@@ -8,33 +8,37 @@ then a forced `<eoi>`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
-from torch import Tensor
 
 from model import checkpoint
-from model.config import ModelConfig, Settings, Vocabulary
-from model.sequences import Cursor, Sequences
-from model.tokens import Cache, Tokens
+from model.config import ModelConfig, Vocabulary
+from model.decode import Head
+from model.paths import Paths
+from model.sampling import Sampling, choose, guide
+from model.sequences import Cursor, PromptError, Sequences
+from model.text_stream import StopStrings, TextStream
 from model.transformer import Transformer
 
+__all__ = [
+    "Model",
+    "Question",
+    "Sampling",
+    "choose",
+    "draw_pictures",
+    "generate",
+    "guide",
+    "read_pictures",
+    "stream",
+]
 
-class Sampling(Settings):
-    """How the next token is chosen."""
-
-    temperature: float = Field(default=0.0, ge=0, description="0 takes the likeliest token")
-    top_k: int | None = Field(default=None, ge=1, description="Only the k likeliest")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Only the likeliest that make up this share")
-    guidance: float = Field(
-        default=1.0, ge=0, description="Weight of the caption against no caption, for pictures; 1 is none"
-    )
-    seed: int = 0
-    max_tokens: int = Field(default=96, ge=1, description="Most new tokens of a row")
+KEPT = 0.75
+"""Rows that have ended are taken out of the cache once no more than this share goes on: it is copied then."""
 
 
 @dataclass(frozen=True)
@@ -69,44 +73,126 @@ class Model:
 
 
 @dataclass
-class _Paths:
-    """Rows of tokens that have been read, and where each stands."""
+class _Row:
+    """A row that is being made."""
+
+    index: int
+    """Which prompt it continues."""
+    draws: np.random.Generator
+    watch: TextStream | None
+    on: bool = True
+
+    def takes(self, token: int) -> None:
+        """Ends the row if the token completes a stop string."""
+        if self.watch is not None:
+            self.watch.add([token])
+            self.on = not self.watch.stopped
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The loop and what stays the same through it."""
 
     model: Model
-    cache: Cache
-    cursors: list[Cursor]
+    sampling: Sampling
+    stop: frozenset[int]
+    strings: StopStrings | None
+    keys: Sequence[int]
 
-    @classmethod
-    def start(cls, model: Model, rows: int, length: int) -> _Paths:
-        cache = Cache(model.network.config, rows, length, device=model.device, dtype=model.network.dtype)
-        return cls(model, cache, [model.sequences.cursor() for _ in range(rows)])
+    @torch.inference_mode()
+    def run(self, prompts: Sequence[Sequence[int]], **start: Any) -> Iterator[list[int | None]]:
+        """For each step the new id of each row; None once it has ended."""
+        s, most = self.model.sequences, self.sampling.max_tokens
+        paths = Paths(self.model.network, s, len(prompts), guidance=self.sampling.guidance, **start)
+        heads, rows = paths.read(prompts), [self._row(i) for i in range(len(prompts))]
+        for turn in range(most):
+            chosen = self._chosen(heads, rows)
+            new: list[int | None] = [None] * len(prompts)
+            fed: list[int | None] = [None] * len(rows)
+            for r, row in enumerate(rows):
+                if not row.on:
+                    continue
+                forced = self._forced(paths.cursors[r], turn)
+                token = chosen[r] if forced is None else forced
+                row.on = token not in self.stop
+                if row.on:
+                    new[row.index] = fed[r] = token
+                    row.takes(token)
+            if any(token is not None for token in new):
+                yield new
+            on = [r for r, row in enumerate(rows) if row.on]
+            if not on or turn == most - 1:
+                return
+            if len(on) <= KEPT * len(rows):
+                paths.select(on)
+                rows, fed = [rows[r] for r in on], [fed[r] for r in on]
+            heads = paths.step([token if row.on else None for token, row in zip(fed, rows, strict=True)])
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these rows; a row may be taken several times."""
-        self.cache.select(torch.tensor(rows, device=self.model.device))
-        self.cursors = [self.cursors[r].copy() for r in rows]
+    def _row(self, index: int) -> _Row:
+        key = [self.sampling.seed, self.keys[index]]
+        watch = self.strings.watch() if self.strings else None
+        return _Row(index, np.random.Generator(np.random.Philox(key=key)), watch)
 
-    def feed(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """Reads at least one token in each row; logits `[rows, ids]` after the last one of each."""
-        length = max(map(len, ids))
-        shape = (len(ids), length)
-        tokens, blocks = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        located = np.zeros((*shape, 3), np.int64)
-        for r, (row, cursor) in enumerate(zip(ids, self.cursors, strict=True)):
-            tokens[r, : len(row)] = row
-            located[r, : len(row)] = [cursor.step(i) for i in row]
-            if self.model.network.config.see_whole_picture and len(row) > 1:
-                blocks[r, : len(row)] = self.model.sequences.blocks(row)
-        lengths = torch.tensor([len(row) for row in ids])
-        at = torch.arange(len(ids)) * length + lengths - 1
-        t, b, p = (torch.from_numpy(z).to(self.model.device) for z in (tokens, blocks, located))
-        mask = self.cache.mask(b) if blocks.any() else None
-        logits = self.model.network(Tokens(t, p[..., :2], p[..., 2], mask, b), self.cache, at.to(t.device))
-        self.cache.lengths += lengths.to(t.device)
-        return logits
+    def _forced(self, cursor: Cursor, turn: int) -> int | None:
+        """The id that comes whatever is likely: a whole picture is closed, and one that is asked for is opened."""
+        if self.sampling.modalities == "image" and turn == 0 and not cursor.drawing:
+            return self.model.sequences.vocabulary["<boi>"]
+        return self.model.sequences.forced(cursor)
+
+    def _chosen(self, heads: Sequence[Head], rows: Sequence[_Row]) -> dict[int, int]:
+        """The likeliest or a drawn id for each row that is on."""
+        found: dict[int, int] = {}
+        for head in heads:
+            if head.modality == 0 and self.sampling.modalities == "text":
+                head.logits[:, self.model.sequences.vocabulary["<boi>"]] = float("-inf")
+            drawn = None
+            if self.sampling.temperature:
+                drawn = torch.tensor([rows[r].draws.random() for r in head.rows])
+            low = self.model.network.config.offsets[head.modality]
+            for r, token in zip(head.rows, choose(head.logits, self.sampling, drawn), strict=True):
+                found[r] = token + low
+        return found
 
 
-@torch.inference_mode()
+def stream(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling = Sampling(),
+    *,
+    trunks: Sequence[Sequence[int]] | None = None,
+    trunk_of: Sequence[int] | None = None,
+    without: Sequence[int] | None = None,
+    stop: Iterable[int] | None = None,
+    stop_strings: StopStrings | None = None,
+    keys: Sequence[int] | None = None,
+) -> Iterator[list[int | None]]:
+    """What `generate` returns, step by step: the new id of each row, None once the row has ended. A stream that is
+    closed, or that nobody holds any more, lets its cache go.
+
+    Arguments and errors: see `generate`.
+    """
+    s, image = model.sequences, sampling.modalities == "image"
+    for ids in (*prompts, *(trunks or [])):
+        s.checked(ids)
+        if sampling.modalities == "text" and s.opens(ids):
+            raise PromptError("the prompt opens a picture, and only text may come out: allow modalities")
+    ends = {
+        *(stop if stop is not None else [s.vocabulary["<eos>"]]),
+        *([s.vocabulary["<eoi>"]] if image else []),
+    }
+    loop = _Loop(
+        model, sampling, frozenset(ends), stop_strings, keys if keys is not None else range(len(prompts))
+    )
+    free = None
+    if sampling.guidance != 1.0 and sampling.modalities != "text":
+        free = s.checked(without if without is not None else s.wish())
+        if not s.opens(free):
+            raise PromptError("the prompt without a wish must end where the picture is opened (<boi>)")
+    longest = max(map(len, [*prompts, free or []])) + max(map(len, trunks or [[]])) + sampling.max_tokens
+    start = {"length": longest, "trunks": trunks or (), "trunk_of": trunk_of, "without": free}
+    return loop.run(prompts, **start) if prompts else iter(())
+
+
 def generate(
     model: Model,
     prompts: Sequence[Sequence[int]],
@@ -116,99 +202,45 @@ def generate(
     trunk_of: Sequence[int] | None = None,
     without: Sequence[int] | None = None,
     stop: Iterable[int] | None = None,
+    stop_strings: StopStrings | None = None,
     keys: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """Continues each prompt until a stop id (not part of the result) or `max_tokens`.
+    """Continues each prompt until a stop id (not part of the result), a stop string or `max_tokens`.
 
     Args:
         prompts: ids, at least one each.
         trunks: what is read before, once however many prompts follow it; `trunk_of` says which precedes each
             prompt.
-        without: for guidance, the prompt that wishes for nothing in particular.
+        without: for guidance, the prompt that wishes for no picture in particular, up to where it is opened; `<bos>
+            <boi>` if None.
         stop: ids that end a row; `<eos>` if None.
+        stop_strings: strings of text that end a row.
         keys: a number for each row that, with the seed, sets its random draws; its index if None.
 
     Returns:
         The new ids of each prompt. They do not depend on what else is in the batch.
+
+    Raises:
+        PromptError: a prompt is empty, has an unknown id or a broken picture, or opens a picture where only text may
+            come out.
     """
-    if not prompts:
-        return []
-    ends = frozenset(stop if stop is not None else [model.sequences.vocabulary["<eos>"]])
-    rows = keys if keys is not None else range(len(prompts))
-    return _Loop(model, sampling, ends).run(prompts, trunks or [], trunk_of, without, rows)
-
-
-@dataclass
-class _Loop:
-    """The loop and what stays the same through it."""
-
-    model: Model
-    sampling: Sampling
-    stop: frozenset[int]
-
-    def run(
-        self,
-        prompts: Sequence[Sequence[int]],
-        trunks: Sequence[Sequence[int]],
-        trunk_of: Sequence[int] | None,
-        without: Sequence[int] | None,
-        keys: Sequence[int],
-    ) -> list[list[int]]:
-        guided = without is not None and self.sampling.guidance != 1.0
-        feed = [*prompts, *([without] * len(prompts) if guided and without else [])]
-        most = max(map(len, feed)) + self.sampling.max_tokens
-        if trunks:
-            paths = _Paths.start(self.model, len(trunks), most + max(map(len, trunks)))
-            paths.feed(trunks)
-            paths.select(
-                list(trunk_of if trunk_of is not None else range(len(prompts))) * (2 if guided else 1)
-            )
-        else:
-            paths = _Paths.start(self.model, len(feed), most)
-        out: list[list[int]] = [[] for _ in prompts]
-        draws = [np.random.Generator(np.random.Philox(key=[self.sampling.seed, key])) for key in keys]
-        active = list(range(len(prompts)))
-        logits = paths.feed(feed)
-        for turn in range(self.sampling.max_tokens):
-            if guided:
-                logits = guide(logits[: len(active)], logits[len(active) :], self.sampling.guidance)
-            uniform = torch.tensor([draws[r].random() for r in active]) if self.sampling.temperature else None
-            chosen = choose(logits, self.sampling, uniform)
-            forced = [self.model.sequences.forced(cursor) for cursor in paths.cursors[: len(active)]]
-            ids = [f if f is not None else int(c) for f, c in zip(forced, chosen, strict=True)]
-            go_on = [i for i, token in enumerate(ids) if token not in self.stop]
-            for i in go_on:
-                out[active[i]].append(ids[i])
-            if not go_on or turn == self.sampling.max_tokens - 1:
-                break
-            if len(go_on) < len(active):
-                paths.select([*go_on, *(len(active) + i for i in go_on if guided)])
-                active = [active[i] for i in go_on]
-            logits = paths.feed([[ids[i]] for i in go_on] * (2 if guided else 1))
-        return out
-
-
-def guide(wished: Tensor, free: Tensor, weight: float) -> Tensor:
-    """Classifier-free guidance on logits `[rows, ids]`, where the head is on."""
-    on = torch.isfinite(wished)
-    moved = torch.where(on, free, 0.0) + weight * torch.where(on, wished - free, 0.0)
-    return torch.where(on, moved, wished)
-
-
-def choose(logits: Tensor, sampling: Sampling, uniform: Tensor | None) -> list[int]:
-    """The next id of each row, from one number in [0, 1) a row; the likeliest if there is none."""
-    if uniform is None:
-        return logits.argmax(-1).tolist()
-    values, ids = (logits / sampling.temperature).sort(descending=True, stable=True)
-    if sampling.top_k:
-        values[:, sampling.top_k :] = float("-inf")
-    shares = values.softmax(-1)
-    before = shares.cumsum(-1) - shares
-    shares = torch.where(before < sampling.top_p, shares, 0.0)
-    reached = shares.cumsum(-1)
-    wanted = uniform.to(reached)[:, None] * reached[:, -1:]
-    place = (reached <= wanted).sum(-1, keepdim=True).clamp(max=shares.shape[-1] - 1)
-    return ids.gather(1, place).squeeze(1).tolist()
+    out: list[list[int]] = [[] for _ in prompts]
+    steps = stream(
+        model,
+        prompts,
+        sampling,
+        trunks=trunks,
+        trunk_of=trunk_of,
+        without=without,
+        stop=stop,
+        stop_strings=stop_strings,
+        keys=keys,
+    )
+    for new in steps:
+        for ids, token in zip(out, new, strict=True):
+            if token is not None:
+                ids.append(token)
+    return out
 
 
 @dataclass(frozen=True)
@@ -232,6 +264,7 @@ def read_pictures(
 ) -> list[list[int]]:
     """Text ids that answer each question on pictures given as int codes `[pictures, codes]`; each is read
     once a batch."""
+    said = sampling.model_copy(update={"modalities": "text"})
     out: list[list[int]] = []
     for start in range(0, len(questions), batch):
         asked = questions[start : start + batch]
@@ -240,7 +273,7 @@ def read_pictures(
         out += generate(
             model,
             [s.question(q.lang, q.task, q.prompt) for q in asked],
-            sampling,
+            said,
             trunks=[s.picture(codes[p]) for p in shown],
             trunk_of=[shown.index(q.picture) for q in asked],
             keys=range(start, start + len(asked)),
@@ -258,7 +291,7 @@ def draw_pictures(
     """int32 codes `[wishes, codes]` of a picture for each (language, caption ids); a caption of None leaves
     it free."""
     s, n = model.sequences, model.sequences.codes
-    exact = sampling.model_copy(update={"max_tokens": n + 1})
+    exact = sampling.model_copy(update={"max_tokens": n + 1, "modalities": "image"})
     low, out = s.config.offsets[s.config.modality("image")], []
     for start in range(0, len(wishes), batch):
         prompts = [s.wish(lang, ids) for lang, ids in wishes[start : start + batch]]
@@ -266,8 +299,6 @@ def draw_pictures(
             model,
             prompts,
             exact,
-            without=s.wish(),
-            stop=[s.vocabulary["<eoi>"]],
             keys=range(start, start + len(prompts)),
         )
     return np.array(out, np.int32).reshape(len(wishes), n) - low

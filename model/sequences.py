@@ -4,15 +4,37 @@ Reading:  <boi> codes <eoi>  then, as branches that never see each other,  <lang
 <eos>
 Drawing:  <bos> <lang> caption <boi> codes <eoi>;  without a caption  <bos> <boi> codes <eoi>
 Text:     <bos> <lang> <task> prompt <sep> text <eos>
+Mixed:    texts and pictures in any order, after <bos> unless a picture comes first; then what reading appends
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model.config import Modality, ModelConfig, Vocabulary
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text: its ids."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture: its codes from 0 up, row by row; fewer than a whole one has if it was cut short."""
+
+    codes: tuple[int, ...]
+
+
+Part = Text | Picture
+
+
+class PromptError(ValueError):
+    """Ids that no model can go on from; the message says which, and what to change."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,61 @@ class Sequences:
         """What precedes a text that no picture goes with."""
         return [self.vocabulary["<bos>"], *self.question(lang, task, prompt)]
 
+    def document(self, parts: Iterable[Part]) -> list[int]:
+        """Texts and pictures in the order in which they are to be read: a prompt for more of both. For an answer
+        append `question(…)`.
+
+        Raises:
+            PromptError: a picture is not whole, or an id is unknown.
+        """
+        ids: list[int] = []
+        for part in parts:
+            if not ids and not isinstance(part, Picture):
+                ids.append(self.vocabulary["<bos>"])
+            ids += self.picture(part.codes) if isinstance(part, Picture) else part.ids
+        return self.checked(ids or [self.vocabulary["<bos>"]])
+
+    def parts(self, ids: Iterable[int]) -> list[Part]:
+        """The texts and pictures that ids spell, such as those that a model made; what only opens, closes or
+        ends is left out."""
+        low, vocabulary = self.config.offsets[1], self.vocabulary
+        unsaid = {vocabulary[name] for name in ("<bos>", "<eos>", "<boi>", "<eoi>")}
+        runs: list[tuple[bool, list[int]]] = []
+        for i in ids:
+            if not runs or runs[-1][0] != (i >= low) or i == self._image.begin:
+                runs.append((i >= low, []))
+            if i not in unsaid:
+                runs[-1][1].append(i)
+        return [
+            Picture(tuple(i - low for i in run)) if codes else Text(tuple(run)) for codes, run in runs if run
+        ]
+
+    def checked(self, ids: Sequence[int]) -> list[int]:
+        """The same ids.
+
+        Raises:
+            PromptError: there are none, one is unknown, or codes are not exactly a whole picture between `<boi>` and
+                `<eoi>` (the last picture may go on).
+        """
+        if not len(ids):
+            raise PromptError("an empty prompt: give at least one id, such as <bos>")
+        low, left = self.config.offsets[1], 0
+        for place, i in enumerate(ids):
+            if not 0 <= i < self.config.size:
+                raise PromptError(f"id {i} at place {place} is not one of the model's {self.config.size}")
+            if (i >= low) != (left > 1) or (left == 1 and i != self._image.end):
+                raise PromptError(
+                    f"id {i} at place {place}: pictures are <boi>, exactly {self.codes} codes from {low} up, "
+                    "and <eoi>, with nothing in between"
+                )
+            left = self.codes + 1 if i == self._image.begin else max(left - 1, 0)
+        return list(map(int, ids))
+
+    def opens(self, ids: Sequence[int]) -> bool:
+        """Whether a code must come next."""
+        since = next((n for n, i in enumerate(reversed(ids)) if i == self._image.begin), self.codes)
+        return since < self.codes
+
     @property
     def after_picture(self) -> int:
         """Position of what follows a picture that is read: its branches all start there."""
@@ -74,7 +151,7 @@ class Sequences:
 
     def cursor(self, first: int = 0) -> Cursor:
         """Positions and places from a first position on."""
-        return Cursor(self.config.offsets[1], self._extent, self._places, first)
+        return Cursor(self.config.offsets[1], self._image.begin, self._extent, self._places, first)
 
     @property
     def _image(self) -> Modality:
@@ -99,11 +176,15 @@ class Cursor:
 
     low: int
     """First id that is a code."""
+    begin: int | None
+    """The id that opens a picture."""
     extent: int
     places: list[tuple[int, int]]
     position: int
     place: int = -1
     """Index of the last code within its picture; -1 outside of pictures."""
+    drawing: bool = False
+    """Whether a code must come next."""
 
     def copy(self) -> Cursor:
         return replace(self)
@@ -114,7 +195,9 @@ class Cursor:
             if self.place >= 0:
                 self.position, self.place = self.position + self.extent, -1
             self.position += 1
+            self.drawing = token == self.begin
             return self.position - 1, self.position - 1, 0
         self.place += 1
+        self.drawing = self.place < len(self.places) - 1
         row, column = self.places[self.place]
         return self.position + row, self.position + column, self.place

@@ -87,6 +87,13 @@ class Cache:
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         """Tokens that each row holds; the caller raises it after a call, padding left out."""
 
+    def part(self, first: int, last: int) -> Cache:
+        """Some rows, as a cache over the same memory."""
+        part = object.__new__(Cache)
+        part.keys, part.values = self.keys[:, first:last], self.values[:, first:last]
+        part.ids, part.lengths = self.ids[first:last], self.lengths[first:last]
+        return part
+
     def select(self, rows: Tensor) -> None:
         """Goes on with these rows; a row may be taken several times."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
