@@ -66,7 +66,7 @@ def compared(bench: Bench, python: dict[str, Path], rows: int) -> list[Result]:
             ours=rate["ours"],
             peer=rate[kind],
             peer_name=f"transformers {about[kind]['version']} Llama, {title}, batch {rows}, one thread",
-            unit="tok/s",
+            unit="tok/CPU s",
             ratio=median(theirs / own for theirs, own in zip(took[kind], took["ours"], strict=True)),
             limit=rows * bench.size / about["ours"]["limit_seconds"],
             quality_ours=about["ours"]["agreement"],

@@ -144,7 +144,7 @@ class _Loop:
         found: dict[int, int] = {}
         for head in heads:
             if head.modality == 0 and self.sampling.modalities == "text":
-                head.logits[:, self.model.sequences.vocabulary["<boi>"]] = float("-inf")
+                head.logits.select(1, self.model.sequences.vocabulary["<boi>"]).fill_(float("-inf"))
             drawn = None
             if self.sampling.temperature:
                 drawn = torch.tensor([rows[r].draws.random() for r in head.rows])

@@ -44,9 +44,9 @@ class Paths:
         self.decoder, self.drawing = Decoder(network), network.config.modality("image")
         self.rows, self.guided = rows, without is not None
         twins = rows if self.guided else 0
-        place = {"device": network.offsets.device, "dtype": network.dtype}
-        self.cache = Cache(network.config, len(trunks) or rows + twins, length, **place)
-        self.cursors = [sequences.cursor() for _ in range(len(trunks) or rows + twins)]
+        started, device = len(trunks) or rows + twins, network.offsets.device
+        self.cache = Cache(network.config, started, length, device=device, dtype=network.dtype)
+        self.cursors = [sequences.cursor() for _ in range(started)]
         if trunks:
             self._read(self.cache, self.cursors, trunks)
             self._take([*(trunk_of if trunk_of is not None else range(rows)), *[0] * twins])
@@ -54,8 +54,7 @@ class Paths:
         self.free = sequences.cursor()
         if without is not None and len(without) > 1:
             self._read(self.cache.part(rows, rows + 1), [self.free], [without[:-1]])
-            self.cache.keys[:, rows:] = self.cache.keys[:, rows : rows + 1]
-            self.cache.values[:, rows:] = self.cache.values[:, rows : rows + 1]
+            self.cache.pairs[:, :, rows:] = self.cache.pairs[:, :, rows : rows + 1]
         self.read_by_twins = len(without or [0]) - 1
         self.lengths = self.cache.lengths.tolist()
 
@@ -72,10 +71,12 @@ class Paths:
                 found.append(Head(modality, rows, logits[rows, low:high]))
         if not self.guided or not any(draws):
             return found
-        begin, twin = self.sequences.vocabulary["<boi>"], self.cache.part(n, 2 * n)
+        begin = self.sequences.vocabulary["<boi>"]
         located = [self._twin(r).step(begin) for r in range(n)]
         heads = [self.drawing if draws_now else -1 for draws_now in draws]
-        (free,) = self.decoder.step(twin, [begin] * n, located, [self.read_by_twins] * n, heads)
+        (free,) = self.decoder.step(
+            self.cache, [begin] * n, located, [self.read_by_twins] * n, heads, first=n
+        )
         self.lengths[n:] = [self.read_by_twins + 1] * n
         wished = found[-1]
         return [
@@ -128,7 +129,8 @@ class Paths:
     def _guided(self, head: Head) -> Head:
         """From the logits of rows and of their twins those that are drawn from."""
         half = len(head.rows) // 2
-        return Head(head.modality, head.rows[:half], guide(*head.logits.split(half), self.guidance))
+        logits = guide(head.logits[:half], head.logits[half:], self.guidance)
+        return Head(head.modality, head.rows[:half], logits)
 
     def _read(self, cache: Cache, cursors: Sequence[Cursor], ids: Sequence[Sequence[int]]) -> Tensor:
         """Logits `[rows, ids]` after the last token of each row, which goes on from where its cursor stands."""

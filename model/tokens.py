@@ -69,7 +69,8 @@ def tree_mask(units: Tensor, branches: Tensor, blocks: Tensor | None = None) -> 
 
 
 class Cache:
-    """Keys and values of all layers, allocated once: `[depth, rows, length, kv_heads, channels]`."""
+    """Keys and values of all layers, allocated once; `keys` and `values` show them as `[depth, rows, length, kv_heads,
+    channels]`."""
 
     def __init__(
         self,
@@ -80,24 +81,29 @@ class Cache:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        shape = (config.depth, rows, length, config.kv_heads, config.channels)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.ids = torch.zeros((rows, length), dtype=torch.int64, device=device)
-        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        shape = (config.depth, 2, rows, config.kv_heads, length, config.channels)
+        self._hold(
+            torch.zeros(shape, device=device, dtype=dtype),
+            torch.zeros((rows, length), dtype=torch.int64, device=device),
+            torch.zeros(rows, dtype=torch.int64, device=device),
+        )
+
+    def _hold(self, pairs: Tensor, ids: Tensor, lengths: Tensor) -> None:
+        self.pairs = pairs
+        """`[depth, 2, rows, kv_heads, length, channels]`: a head's keys lie side by side, and so do its values."""
+        self.keys, self.values = pairs.transpose(3, 4).unbind(1)
+        self.ids, self.lengths = ids, lengths
         """Tokens that each row holds; the caller raises it after a call, padding left out."""
 
     def part(self, first: int, last: int) -> Cache:
         """Some rows, as a cache over the same memory."""
         part = object.__new__(Cache)
-        part.keys, part.values = self.keys[:, first:last], self.values[:, first:last]
-        part.ids, part.lengths = self.ids[first:last], self.lengths[first:last]
+        part._hold(self.pairs[:, :, first:last], self.ids[first:last], self.lengths[first:last])
         return part
 
     def select(self, rows: Tensor) -> None:
         """Goes on with these rows; a row may be taken several times."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
-        self.ids, self.lengths = self.ids[rows], self.lengths[rows]
+        self._hold(self.pairs[:, :, rows], self.ids[rows], self.lengths[rows])
 
     def mask(self, blocks: Tensor) -> Tensor:
         """Who sees what when tokens of these blocks `[rows, length]` come in: what precedes, and their own

@@ -43,7 +43,8 @@ def ours(rows: int, new: int) -> Prepared:
     names = ("<pad>", "<bos>", "<eos>", "<sep>", "<boi>", "<eoi>")
     vocabulary = Vocabulary(size=VOCABULARY, specials={name: i for i, name in enumerate(names)})
     config = ModelConfig.preset("tiny", text_and_image(vocabulary, 1000, (8, 8), (8, 5, 5, 5)))
-    network, drawn = Transformer(config).initialise(0), torch.Generator().manual_seed(1)
+    network: Any = Transformer(config).initialise(0)
+    drawn = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in network.parameters():
             if not weight.any():
@@ -134,7 +135,7 @@ def compiled(rows: int, new: int) -> Prepared:
     """The way that transformers takes on a GPU, allowed on a CPU too."""
     from transformers.generation import CompileConfig
 
-    how = CompileConfig(fullgraph=True, mode="default")
+    how: Any = CompileConfig(fullgraph=True, mode="default")
     how._compile_all_devices = True
     return llama(rows, new, cache_implementation="static", compile_config=how)
 

@@ -14,76 +14,14 @@ from model.batches import Batches
 from model.config import BatchConfig, ConfigError, ModelConfig, Vocabulary
 from model.corpus import Corpus
 from model.generate import Model, Question, Sampling, choose, draw_pictures, generate, guide, read_pictures
-from model.sequences import Sequences
 from model.tokenizers import Tokenizers
-from model.tokens import Tokens
 from model.transformer import Transformer
-
-PLAIN = {
-    "norm": "rms",
-    "rope_2d": False,
-    "embed_levels": False,
-    "neighbours": "none",
-    "see_whole_picture": False,
-}
-VARIANTS = {
-    "default": {},
-    "plain": PLAIN,
-    "dense": {"dense": True},
-    "whole": PLAIN | {"see_whole_picture": True},
-    "2d": PLAIN | {"rope_2d": True, "embed_levels": True, "activation": "swiglu"},
-    "around": {"neighbours": "around"},
-}
-
-
-def make_model(tokenizers: Tokenizers, **overrides: object) -> Model:
-    """A small network with random weights everywhere, so that every path matters."""
-    sizes = {"width": 16, "depth": 2, "heads": 2, "kv_heads": 1, "hidden": 32}
-    config = ModelConfig.preset("tiny", tokenizers.modalities(), **(sizes | overrides))
-    network = Transformer(config).initialise(3)
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for weight in network.parameters():
-            if not weight.any():
-                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
-    return Model(network.eval().requires_grad_(False), Sequences(config, tokenizers.vocabulary))
+from tests.model.reading import VARIANTS, logits_of, make_model, uncached
 
 
 @pytest.fixture(params=VARIANTS, scope="module")
 def model(request: pytest.FixtureRequest, tokenizers: Tokenizers) -> Model:
     return make_model(tokenizers, **VARIANTS[request.param])
-
-
-def logits_of(model: Model, ids: list[int]) -> torch.Tensor:
-    """Logits of one sequence, read at once without a cache."""
-    cursor = model.sequences.cursor()
-    where = torch.tensor([[cursor.step(i) for i in ids]])
-    length = len(ids)
-    blocks = torch.tensor(model.sequences.blocks(ids))
-    seen = torch.ones(length, length, dtype=torch.bool).tril()
-    if model.network.config.see_whole_picture:
-        seen |= (blocks[:, None] == blocks[None, :]) & (blocks[:, None] > 0)
-    return model.network(
-        Tokens(torch.tensor([ids]), where[..., :2], where[..., 2], seen[None, None], blocks_of(model, blocks))
-    )[0]
-
-
-def blocks_of(model: Model, blocks: torch.Tensor) -> torch.Tensor | None:
-    return blocks[None] if model.network.config.see_whole_picture else None
-
-
-def uncached(model: Model, ids: list[int], steps: int, stop: int) -> list[int]:
-    """Greedy continuation, everything read anew at every step."""
-    out: list[int] = []
-    for _ in range(steps):
-        cursor = model.sequences.cursor()
-        for i in ids + out:
-            cursor.step(i)
-        forced = model.sequences.forced(cursor)
-        out.append(forced if forced is not None else int(logits_of(model, ids + out)[-1].argmax()))
-        if out[-1] == stop:
-            return out[:-1]
-    return out
 
 
 def questions(model: Model) -> list[list[int]]:
