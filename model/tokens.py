@@ -91,9 +91,16 @@ class Cache:
     def _hold(self, pairs: Tensor, ids: Tensor, lengths: Tensor) -> None:
         self.pairs = pairs
         """`[depth, 2, rows, kv_heads, length, channels]`: a head's keys lie side by side, and so do its values."""
-        self.keys, self.values = pairs.transpose(3, 4).unbind(1)
         self.ids, self.lengths = ids, lengths
         """Tokens that each row holds; the caller raises it after a call, padding left out."""
+
+    @property
+    def keys(self) -> Tensor:
+        return self.pairs[:, 0].transpose(2, 3)
+
+    @property
+    def values(self) -> Tensor:
+        return self.pairs[:, 1].transpose(2, 3)
 
     def part(self, first: int, last: int) -> Cache:
         """Some rows, as a cache over the same memory."""
