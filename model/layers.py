@@ -143,7 +143,7 @@ class Layer(nn.Module):
         self,
         x: Tensor,
         layout: Layout,
-        cache: tuple[Tensor, Tensor] | None,
+        cache: Tensor | None,
         keep: tuple[Tensor, list[int]] | None,
     ) -> Tensor:
         """Maps the sorted tokens to sorted tokens; with `keep` (index, counts) only to those that are asked
@@ -169,16 +169,15 @@ class Layer(nn.Module):
         return [sum(counts)] if len(self.experts) == 1 else counts
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, cache: tuple[Tensor, Tensor] | None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, cache: Tensor | None) -> Tensor:
     """The one attention over all modalities: sorted `[tokens, heads, channels]` in, sorted
     `[tokens, width]` out."""
     rows, length = layout.shape
     q, k, v = (layout.unsort(z).view(rows, length, *z.shape[1:]) for z in (q, k, v))
     if cache is not None:
-        keys, values = cache
         row = torch.arange(rows, device=k.device)[:, None]
-        keys[row, layout.slots], values[row, layout.slots] = k.to(keys.dtype), v.to(values.dtype)
-        k, v = keys[:, : layout.limit].to(q.dtype), values[:, : layout.limit].to(q.dtype)
+        cache[:, row, :, layout.slots] = torch.stack([k, v], 2).to(cache.dtype)
+        k, v = cache[:, :, :, : layout.limit].to(q.dtype).transpose(2, 3).unbind(0)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if layout.bias is not None:
         mixed = plain_attention(q, k, v, layout.bias)

@@ -225,7 +225,7 @@ class Transformer(nn.Module):
             order = order[index]
             keep = (index, torch.bincount(kinds[order], minlength=len(layout.counts)).tolist())
         for i, layer in enumerate(self.layers):
-            stored = None if cache is None else (cache.keys[i], cache.values[i])
+            stored = None if cache is None else cache.pairs[i]
             last = keep if i == len(self.layers) - 1 else None
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(layer, x, layout, stored, last, use_reentrant=False, preserve_rng_state=False)
