@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows import export as exporting
 from flows import server
+from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from flows.printing import print_rows, print_scores, show, tell
@@ -405,6 +406,7 @@ def up(
 
 
 export = command(exporting.export)
+steps = command(listing.steps)
 
 
 def main() -> None:

@@ -126,16 +126,26 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
                 failed[name] = str(error)
                 say(f"[red]{name}: {escape(str(error))}[/]; going on with the others")
             continue
-        state = origin.source.state()
-        if stage.unchanged(site.store, origin, config.media, state):
-            continue
-        jobs = stage.plan_collect(site.store, origin, config.media)
-        memory = config.fetch.decoder_memory
-        function = partial(stage.work_collect, limits=config.media, memory=memory)
-        made += mill(site, f"collect {name}", jobs, function)
-        forget_former(site.store, name)
-        stage.listed(site.store, origin, config.media, state)
+        try:
+            made += listed(site, name, origin)
+        except SourceError as error:
+            raise SourceError(f"source {name}: {error}") from error
     return made, failed
+
+
+def listed(site: Site, name: str, origin: Origin) -> int:
+    """Reads the shards of a source that lists them; parts made."""
+    store, config = site.store, site.config
+    assert not isinstance(origin.source, WebSource)
+    state = origin.source.state()
+    if stage.unchanged(store, origin, config.media, state):
+        return 0
+    jobs = stage.plan_collect(store, origin, config.media)
+    function = partial(stage.work_collect, limits=config.media, memory=config.fetch.decoder_memory)
+    made = mill(site, f"collect {name}", jobs, function)
+    forget_former(store, name)
+    stage.listed(store, origin, config.media, state)
+    return made
 
 
 def learn(site: Site, chain: Chain) -> int:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import httpx
 
+from flows.progress import say
+
 READY_TIMEOUT_S = 300.0
 PR_SET_PDEATHSIG = 1
 
@@ -40,6 +42,7 @@ def api() -> Iterator[str]:
         return
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
+    say("[dim]starting a Prefect server for this run (10 to 20 s)[/]")
     process = start(port)
     try:
         os.environ["PREFECT_API_URL"] = url  # Prefect reads it once, when it is imported:

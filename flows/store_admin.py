@@ -157,7 +157,7 @@ use = "gathers.near_duplicates"
 test = 0.1  # one picture in ten is held out, with its copies; a large folder can spare less
 
 [tokens.image]
-steps = 2000  # the first ingest fits it once: a minute on two cores
+steps = 2000  # the first ingest fits it once: a minute or two on two idle cores
 # Held-out reconstruction in dB that the image tokenizer must reach: the default, 26, takes thousands of pictures.
 # Raise it as your folder grows.
 least_psnr = 16
