@@ -235,13 +235,14 @@ def table(
 
 
 def flat(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The table for a person: mean ± standard deviation over the seeds."""
-    out = []
+    """The table for a person: mean ± standard deviation over the seeds; every row has the columns of all."""
+    metrics, out = sorted({metric for row in rows for metric in row.scores}), []
     for row in rows:
         shown: dict[str, Any] = {"variant": row.variant, "rows": row.rows, "pictures": row.pictures}
-        for metric, values in row.scores.items():
+        for metric in metrics:
+            values = row.scores.get(metric, [])
             spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-            shown[metric] = f"{mean(values):.3f}{spread}"
+            shown[metric] = f"{mean(values):.3f}{spread}" if values else ""
         out.append(shown)
     return out
 

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows import asking, server
 from flows import export as exporting
-from flows import server
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -201,28 +201,7 @@ def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     print_rows(done["table"])
 
 
-@command
-def generate(
-    prompt: Annotated[str, typer.Argument(help="A caption to draw, or a question about --image.")] = "",
-    image: Annotated[Path | None, typer.Option(help="A picture to describe or to ask about.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write a drawn picture.")] = Path(
-        "drawn.png"
-    ),
-    lang: Annotated[str, typer.Option(help="Language of the answer.")] = "en",
-    config: ConfigOption = DEFAULT_CONFIG,
-    checkpoint: Annotated[str, typer.Option(help="Id of a checkpoint.")] = "latest",
-    seed: Annotated[int, typer.Option(help="Equal seeds draw equal pictures.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Describes a picture, answers a question about it, or draws one from words.
-
-    Examples: millrace generate --image cat.png
-              millrace generate --image cat.png "what colour is the star?"
-              millrace generate "two red circles above a blue star on a grey background" -o out.png
-    """
-    from flows import say
-
-    show(say.generate(config, checkpoint, prompt, image, output, lang, seed), as_json)
+generate = command(asking.generate)
 
 
 @command

@@ -24,6 +24,7 @@ USER_ERRORS = {
     "model.config": ["ConfigError"],
     "model.corpus": ["CorpusError"],
     "model.batches": ["BatchError"],
+    "model.sequences": ["PromptError"],
     "model.train": ["TrainError"],
     "model.image_tokenizer": ["GateFailed", "TokenizerError"],
     "model.checkpoint": ["CheckpointError"],

@@ -1,61 +1,133 @@
-"""One answer from a checkpoint by hand: describe a picture, answer a question about it, draw one, continue a text."""
+"""One answer from a checkpoint by hand: describe pictures, answer a question about them, draw one, go on with a text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from flows.checkpoints import load
+from flows.checkpoints import Loaded, load
 from flows.config import ConfigError, read
-from model.generate import Question, Sampling, draw_pictures, read_pictures
+from model.generate import generate as run
+from model.sampling import Modalities, Sampling
+from model.sequences import Part, Picture, Text
+from model.text_stream import StopStrings
 from storage import media
-from storage.limits import Limits
-from storage.media import MediaError
+from storage.media import Limits, MediaError
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the files that a drawn picture can be written to."""
 SHOWN_SIDE = 256
 """Drawn pictures are small; they are written this large, pixel by pixel."""
+MIXED_TOKENS = 256
+"""Most new tokens where pictures may be among them."""
 
 
-def generate(
-    config: Path, checkpoint: str, prompt: str, image: Path | None, output: Path, lang: str, seed: int
-) -> dict[str, Any]:
-    """Answers; a drawn picture is written to `output`.
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for, as the command line gives it; None leaves a choice to the kind of output."""
+
+    prompt: str = ""
+    images: Sequence[Path] = ()
+    output: Path = Path("drawn.png")
+    lang: str = "en"
+    modalities: Modalities | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance: float | None = None
+    max_tokens: int | None = None
+    stop: Sequence[str] = ()
+    seed: int = 0
+
+    @property
+    def made(self) -> Modalities:
+        """What comes out: text about pictures, a picture from words alone, unless it is said."""
+        return self.modalities or ("text" if self.images else "image")
+
+    def sampling(self, guidance: float) -> Sampling:
+        """Texts are the likeliest, pictures are drawn."""
+        text = self.made == "text"
+        usual = {"temperature": 0.0, "max_tokens": 96} if text else {"temperature": 1.0, "top_p": 0.95}
+        usual |= {} if text else {"guidance": guidance, "max_tokens": MIXED_TOKENS}
+        asked = {
+            name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "guidance", "max_tokens")
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        return Sampling.model_validate(usual | given | {"modalities": self.made, "seed": self.seed})
+
+
+def generate(config: Path, checkpoint: str, wish: Wish) -> dict[str, Any]:
+    """Answers; drawn pictures are written to `output`, of several the second to `output-2` and so on.
 
     Raises:
-        ConfigError: nothing to go by, or the picture cannot be read or written.
+        ConfigError: nothing to go by, or a picture cannot be read or written.
     """
     settings = read(config)
-    if image is None:
-        check_wish(prompt, output)
+    check_wish(wish)
     loaded = load(settings.open_store(), checkpoint)
-    if image is not None:
-        codes = loaded.tokenizers.image.encode(_pixels(image, loaded.tokenizers.image.size)[None])
-        ids = tuple(loaded.tokenizers.encode(prompt)) if prompt else ()
-        asked = Question(0, lang, "vqa" if prompt else "caption", ids)
-        (answer,) = read_pictures(loaded.model, codes, [asked], Sampling(seed=seed))
-        return {"checkpoint": loaded.id, "answer": loaded.tokenizers.decode(answer)}
-    output.parent.mkdir(parents=True, exist_ok=True)  # first: drawing takes a while
-    sampling = Sampling(temperature=1.0, top_p=0.95, guidance=settings.evaluate.guidance, seed=seed)
-    codes = draw_pictures(loaded.model, [(lang, loaded.tokenizers.encode(prompt))], sampling)
-    write_picture(loaded.tokenizers.image.decode(np.asarray(codes))[0], output)
-    return {"checkpoint": loaded.id, "picture": str(output)}
+    ids = asked(loaded, wish)
+    wish.output.parent.mkdir(parents=True, exist_ok=True)  # first: drawing takes a while
+    sampling = wish.sampling(settings.evaluate.guidance)
+    if wish.made == "image":  # it has its length, whatever is said
+        sampling = sampling.model_copy(update={"max_tokens": loaded.model.sequences.codes + 2})
+    strings = StopStrings(loaded.tokenizers.text, wish.stop)
+    (made,) = run(loaded.model, [ids], sampling, stop_strings=strings if wish.stop else None)
+    told = list(_told(loaded, loaded.model.sequences.parts(made), wish.output, strings))
+    if wish.made == "text":
+        return {"checkpoint": loaded.id, "answer": "".join(one["text"] for one in told)}
+    if wish.made == "image":
+        return {"checkpoint": loaded.id, "picture": told[0]["picture"]}
+    return {"checkpoint": loaded.id, "parts": told}
 
 
-def check_wish(prompt: str, output: Path) -> None:
-    """Finds out before anything is drawn whether there is something to draw, and a file to write it to.
+def asked(loaded: Loaded, wish: Wish) -> list[int]:
+    """The ids that the model goes on from, in the forms that it was trained on where there is one."""
+    s, size = loaded.model.sequences, loaded.tokenizers.image.size
+    words = tuple(loaded.tokenizers.encode(wish.prompt)) if wish.prompt else ()
+    parts: list[Part] = []
+    if wish.images:
+        shown = np.stack([_pixels(path, size) for path in wish.images])
+        parts += [Picture(tuple(map(int, codes))) for codes in loaded.tokenizers.image.encode(shown)]
+    if wish.made == "text":
+        if not parts:
+            return s.text(wish.lang, None, words)
+        return [*s.document(parts), *s.question(wish.lang, "vqa" if words else "caption", words)]
+    if wish.made == "image" and not parts:
+        return s.wish(wish.lang, words)
+    return s.document([*parts, Text((*s.vocabulary.tags(wish.lang, None), *words))])
+
+
+def check_wish(wish: Wish) -> None:
+    """Finds out before anything is loaded whether there is something to go by, and a file to write pictures to.
 
     Raises:
         ConfigError: there is not.
     """
-    if not prompt:
+    if not wish.prompt and not wish.images:
         raise ConfigError('say what to draw ("two red circles …"), or give a picture with --image')
-    if output.suffix.lower() not in WRITTEN or output.is_dir():
-        raise ConfigError(f"--output {output}: name a file that ends in {', '.join(WRITTEN)}")
+    if wish.made != "text" and (wish.output.suffix.lower() not in WRITTEN or wish.output.is_dir()):
+        raise ConfigError(f"--output {wish.output}: name a file that ends in {', '.join(WRITTEN)}")
+
+
+def _told(
+    loaded: Loaded, parts: Sequence[Part], output: Path, strings: StopStrings
+) -> Iterator[dict[str, str]]:
+    """Each part of the output: its text, or the file that its picture was written to; a picture cut short is left
+    out."""
+    drawn = 0
+    for part in parts:
+        if isinstance(part, Text):
+            yield {"text": strings.cut(loaded.tokenizers.decode(list(part.ids)))}
+        elif len(part.codes) == loaded.model.sequences.codes:
+            drawn += 1
+            path = output if drawn == 1 else output.with_stem(f"{output.stem}-{drawn}")
+            write_picture(loaded.tokenizers.image.decode(np.array([part.codes], np.int32))[0], path)
+            yield {"picture": str(path)}
 
 
 def write_picture(pixels: np.ndarray, path: Path) -> None:

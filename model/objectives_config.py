@@ -35,7 +35,7 @@ class AdversarialConfig(Settings):
         default=1.0, gt=0, le=16, description="Items per step, as a multiple of the labelled ones"
     )
     radius: float = Field(
-        default=0.3, gt=0, description="Norm of the perturbation, relative to that of the item's embeddings"
+        default=0.1, gt=0, description="Norm of the perturbation, relative to that of the item's embeddings"
     )
     probe: float = Field(default=0.05, gt=0, description="Relative norm at which the direction is looked for")
     direction: Literal["adversarial", "random"] = Field(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -229,14 +230,22 @@ class Run:
         told = torch.stack([*found, torch.linalg.vector_norm(norms)]).tolist()  # the one look of a step
         names = [m.name for m in self.model_config.modalities] + self.objectives.names
         values = dict(zip([*(f"loss_{name}" for name in names), "gradient_norm"], told, strict=True))
-        loss = sum(value * weight for value, weight in zip(told, weights, strict=False))
-        why = self.watch.wrong(loss, values["gradient_norm"]) if meter else None
+        why = self.watch.wrong(*self._watched(told, weights)) if meter else None
         if why is None:
             self.optimizer.step(step, steps, norms)
         else:
             self.optimizer.forget()
             self._went_wrong(step + 1, why, meter)
         return dict(list(values.items())[0 if self.config.batch.rows else len(self.weights) :])
+
+    def _watched(self, told: list[float], weights: list[float]) -> tuple[float, float]:
+        """The loss and the gradient's norm that may not leap: those of packed rows. Of other objectives only that they are
+        numbers: a few labels are soon known by heart, and next to a loss of nearly 0 every hard batch is a leap."""
+        loss, norm = sum(value * weight for value, weight in zip(told, weights, strict=False)), told[-1]
+        if not math.isfinite(loss + norm):
+            return loss, norm
+        rows = sum(value * weight for value, weight in zip(told, self.weights, strict=False))
+        return rows, norm if self.config.batch.rows else 0.0
 
     def _made(self, step: int) -> tuple[list[Piece], list[int]]:
         """What a step reads, in as many pieces as are computed apart, and how many targets each modality has in it."""

@@ -40,6 +40,20 @@ def test_the_example_leaves_each_of_its_steps_out_once() -> None:
     assert {"filters.image_text_score", "gathers.near_duplicates", "gathers.boilerplate"} <= set(judged)
 
 
+def test_the_example_of_objectives_names_each_beside_its_control() -> None:
+    found = ablate.ways(read(Path(__file__).parents[2] / "examples/objectives.toml"))
+    asked = [way.train.objectives for way in found.values()]
+    assert not asked[0].on and len(asked) == 9
+    for per_class in (10, None):
+        of = [one.adversarial for one in asked if one.label.weight and one.label.per_class == per_class]
+        assert [(a.weight > 0, a.direction) for a in of] == [
+            (False, "adversarial"),
+            (True, "adversarial"),
+            (True, "random"),
+        ]
+    assert [one.distil.teacher for one in asked if one.distil.weight] == ["stored", "shuffled"]
+
+
 def ids(store: Store, snapshot: str) -> set[str]:
     return set(Snapshot.open(store, snapshot).samples("train", ["sample_id"])["sample_id"].to_pylist())
 
@@ -132,7 +146,10 @@ retrieval = 5
 def test_ways_to_train_are_held_against_each_other_and_not_done_again(mill: Any) -> None:
     mill.config.write_text(mill.config.read_text() + WAYS)
     before = mill.store().versions()
-    rows = {row["variant"]: row["scores"] for row in ablate.start(str(mill.config))["rows"]}
+    done = ablate.start(str(mill.config))
+    assert len({tuple(row) for row in done["table"]}) == 1, "a column means the same in every row"
+    assert [row["label accuracy"] == "" for row in done["table"]] == [True, False, False]
+    rows = {row["variant"]: row["scores"] for row in done["rows"]}
     assert mill.store().versions() == before, "the store itself is left alone"
     assert list(rows) == ["plain", "labels", "labels and VAT"]
     assert all(len(values) == 2 for scores in rows.values() for values in scores.values())

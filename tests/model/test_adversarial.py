@@ -131,10 +131,10 @@ def test_it_makes_the_answers_hold_in_the_neighbourhood(trained: Run) -> None:
     from model.adversarial import Adversarial
 
     labels = trained.objectives.all[0]
-    adversarial = Adversarial.of(AdversarialConfig(weight=1.0, share=2.0, ramp=0.0), labels)
+    adversarial = Adversarial.of(AdversarialConfig(weight=1.0, share=2.0, radius=1.0, ramp=0.0), labels)
     before = adversarial.losses(trained.network, adversarial.items(99), "cpu")[0]
     trained.objectives.all.append(adversarial)
     for step in range(15):
         trained.step(step, 40)
     after = adversarial.losses(trained.network, adversarial.items(99), "cpu")[0]
-    assert float(after.detach()) < 0.5 * float(before.detach())
+    assert float(after.detach()) < 0.5 * float(before.detach()) > 0.005

@@ -140,6 +140,18 @@ def test_objectives_alone_need_no_packed_rows(tiny_store: tuple[Store, Snapshot]
     assert checkpoint.read(folder).meta["model"]["classes"] == ["dark", "light"]
 
 
+def test_only_packed_rows_may_not_leap(tiny_store: tuple[Store, Snapshot], settings: Settings) -> None:
+    """A label that is known by heart, and then one that is not, is no step gone wrong; no number always is."""
+    alone, beside = (
+        Run(*tiny_store, settings(batch={"rows": rows, "row_length": 64}, objectives=LABEL), "r")
+        for rows in (0, 3)
+    )
+    weights = [*beside.weights, 1.0]
+    assert beside._watched([2.0, 4.0, 9.0, 0.5], weights) == (2.0 + 4.0 * weights[1], 0.5)
+    assert alone._watched([0.0, 0.0, 9.0, 0.5], weights) == (0.0, 0.0)
+    assert not np.isfinite(alone._watched([0.0, 0.0, float("nan"), 0.5], weights)[0])
+
+
 def test_the_plan_records_the_items_of_each_objective(
     tiny_store: tuple[Store, Snapshot], settings: Settings
 ) -> None:
