@@ -128,7 +128,7 @@ def joined(config: TrainConfig) -> Iterator[Workers]:
     """Joins the workers that torchrun started with this one; without it, or for one alone, there is nothing to join.
 
     Raises:
-        ConfigError: a batch has too few rows for so many workers.
+        ConfigError: a batch has too few rows for so many workers, or FSDP2 would spoil an objective's precision.
     """
     number, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if number == 1:
@@ -139,8 +139,11 @@ def joined(config: TrainConfig) -> Iterator[Workers]:
             f"[train.batch] rows = {config.batch.rows}: {number} workers with accumulate = {config.accumulate} "
             f"need at least {number * config.accumulate}"
         )
-    if config.parallel == "fsdp" and config.objectives.on:
-        raise ConfigError('[train] parallel = "fsdp" computes no [train.objectives] yet: use "ddp"')
+    if config.parallel == "fsdp" and config.objectives.adversarial.weight and config.precision != "fp32":
+        raise ConfigError(
+            '[train.objectives.adversarial] is computed in float32, and parallel = "fsdp" casts what it gathers: use '
+            '"ddp", or precision = "fp32"'
+        )
     device = config.device
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"

@@ -164,3 +164,31 @@ def test_workers_that_are_asked_to_end_save_first_and_what_goes_wrong_is_told(
     wrong = settings(batch=BATCH, optimizer={"name": "adamw", "lr": 1e30, "warmup": 0, "clip": 0.0})
     with pytest.raises(Diverged, match=r"\[train.spikes\]"):
         launched(store, snapshot, wrong, "wrong", Seen(lambda seen: None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_workers_agree_with_one_on_every_objective(
+    tiny_store: tuple[Store, Snapshot], settings: Settings, parallel: str
+) -> None:
+    store, snapshot = tiny_store
+    objectives = {
+        "label": {"weight": 1.0, "items": 5},
+        "adversarial": {"weight": 1.0, "entropy": 0.1},
+        "distil": {"weight": 0.5, "items": 3},
+    }
+    config = settings(batch=BATCH, parallel=parallel, steps=8, precision="fp32", objectives=objectives)
+    alone = train(store, snapshot, config, run_id="alone")
+    both = run(store, config, "both", workers=2)
+    assert 0 < furthest(alone, both) < TOLERANCE
+    assert plan(store, "alone") == plan(store, "both")
+
+
+def test_fsdp_refuses_what_it_would_compute_in_another_precision(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    asked = {"label": {"weight": 1.0}, "adversarial": {"weight": 1.0}}
+    config = settings(batch=BATCH, parallel="fsdp", objectives=asked)
+    with pytest.raises(ConfigError, match=r"float32.*precision = \"fp32\""), joined(config):
+        pass
