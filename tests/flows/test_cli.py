@@ -300,7 +300,9 @@ def test_a_missing_folder_of_a_source(tmp_path: Path, prefect_api: str) -> None:
     config = written(tmp_path, '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "nowhere"')
     done = real("ingest", "-c", config, "--json", folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.strip().splitlines() == [f'error: path = "{tmp_path}/nowhere": no such folder']
+    assert done.stderr.strip().splitlines() == [
+        f'error: source a: path = "{tmp_path}/nowhere": no such folder'
+    ]
 
 
 def test_nothing_to_ingest(tmp_path: Path, prefect_api: str) -> None:
