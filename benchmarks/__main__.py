@@ -18,7 +18,7 @@ from types import ModuleType
 
 import benchmarks
 from benchmarks.rig import table
-from benchmarks.rig.contract import Bench, BenchmarkError, Result
+from benchmarks.rig.contract import Bench, BenchmarkError, NotHere, Result
 
 
 def names() -> list[str]:
@@ -82,6 +82,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for name in names() if arguments.name == "all" else [arguments.name]:
         try:
             measure(name, arguments)
+        except NotHere as missing:
+            print(f"{name}: not measured: {missing}", file=sys.stderr)
         except BenchmarkError as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             failed = True

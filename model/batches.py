@@ -10,6 +10,7 @@ a closed formula, so any step can be made at once. Randomness is counter-based (
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from model.config import BatchConfig, ModelConfig, Vocabulary
 from model.corpus import Corpus
+from model.flex import block_mask
 from model.sequences import Sequences
 from model.tokens import Tokens, rounded_up, tree_mask
 
@@ -70,9 +72,10 @@ class Batch:
         """None of its rows."""
         return Batch(**{name: column[:0] for name, column in vars(self).items()})
 
-    def tokens(self, device: str = "cpu") -> Tokens:
-        """What the network reads, with the mask that keeps units and branches apart."""
-        mask = tree_mask(self.units.to(device), self.branches.to(device), self.blocks.to(device))
+    def tokens(self, device: str = "cpu", *, flex: bool = False) -> Tokens:
+        """What the network reads, with the mask that keeps units and branches apart; with `flex`, FlexAttention's."""
+        masked = block_mask if flex else tree_mask
+        mask = masked(self.units.to(device), self.branches.to(device), self.blocks.to(device))
         real = rounded_up(self.units >= 0, (self.places == 0) & (self.blocks == 0))
         return Tokens(self.ids, self.positions, self.places, mask, self.blocks, real).to(device)
 
@@ -93,25 +96,38 @@ class Rows:
         self.columns["positions"] = np.zeros((rows, length, 2), np.int64)
         self.sequences = sequences
         self.used = [0] * rows
+        self.ids: list[int] = []
+        self.runs: list[tuple[int, ...]] = []
 
     def add(
-        self, row: int, ids: list[int], first: int, unit: int, branch: int, loss: tuple[int, int]
+        self, row: int, ids: Sequence[int], first: int, unit: int, branch: int, loss: tuple[int, int]
     ) -> slice:
         """A run of tokens from position `first`; those numbered loss[0] up to loss[1] each predict the next
         one."""
         run = slice(self.used[row], self.used[row] + len(ids))
-        c = self.columns
-        cursor = self.sequences.cursor(first)
-        located = np.array([cursor.step(i) for i in ids])
-        c["ids"][row, run] = ids
-        c["positions"][row, run], c["places"][row, run] = located[:, :2], located[:, 2]
-        c["units"][row, run], c["branches"][row, run] = unit, branch
-        start = run.start
-        c["targets"][row, start + loss[0] : start + loss[1]] = ids[loss[0] + 1 : loss[1] + 1]
+        self.ids += ids
+        self.runs.append((len(ids), row, run.start, first, unit, branch, *loss))
         self.used[row] = run.stop
         return run
 
     def batch(self) -> Batch:
+        """All runs in their places, laid out at once."""
+        flat, table = np.array(self.ids, np.int64), np.array(self.runs, np.int64).reshape(-1, 8)
+        lengths = table[:, 0]
+        row, start, first, unit, branch, low, high = np.repeat(table[:, 1:], lengths, axis=0).T
+        inner = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        positions, places = self.sequences.located(flat, inner, first)
+        predicts = (inner >= low) & (inner < high)
+        found = {
+            "ids": flat,
+            "positions": positions,
+            "places": places,
+            "units": unit,
+            "branches": branch,
+            "targets": np.where(predicts, np.roll(flat, -1), -1),
+        }
+        for name, values in found.items():
+            self.columns[name][row, start + inner] = values
         return Batch(**{name: torch.from_numpy(column) for name, column in self.columns.items()})
 
 

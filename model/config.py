@@ -294,6 +294,9 @@ class TrainConfig(Settings):
         default=False, description="Compute activations again on the way back (activation checkpointing)"
     )
     compile: bool = Field(default=False, description="Compile each modality's layers with torch.compile")
+    flex_attention: bool = Field(
+        default=False, description="On a GPU, FlexAttention with document masks instead of a written-out mask"
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         default="ddp", description="Several workers: all weights on each (DDP), or spread over them (FSDP2)"
     )

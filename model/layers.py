@@ -8,7 +8,9 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
+from model import flex
 from model.config import ModelConfig
 
 
@@ -52,7 +54,7 @@ class Layout:
     cos: Tensor
     sin: Tensor
     """`[tokens, 1, channels / 2]`, sorted."""
-    mask: Tensor | None
+    mask: Tensor | BlockMask | None
     bias: Tensor | None = None
     """The mask as what is added to the weights, where attention is written out."""
     slots: Tensor | None = None
@@ -181,6 +183,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, cache: Tensor | None
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if layout.bias is not None:
         mixed = plain_attention(q, k, v, layout.bias)
+    elif isinstance(layout.mask, BlockMask):
+        mixed = flex.attend(q, k, v, layout.mask)
     else:
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=layout.mask, is_causal=layout.mask is None, enable_gqa=q.shape[1] != k.shape[1]

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from model.config import Modality, ModelConfig, Vocabulary
 
 
@@ -49,10 +51,11 @@ class Sequences:
         """Codes of a picture."""
         return self._image.length
 
-    def picture(self, codes: Iterable[int]) -> list[int]:
+    def picture(self, codes: Sequence[int] | np.ndarray) -> list[int]:
         """A picture to be read."""
-        low = self.config.offsets[self.config.modality("image")]
-        return [self.vocabulary["<boi>"], *(int(code) + low for code in codes), self.vocabulary["<eoi>"]]
+        known = self.vocabulary.specials
+        shifted = (np.asarray(codes) + self._low).tolist()
+        return [known["<boi>"], *shifted, known["<eoi>"]]
 
     def question(self, lang: str | None, task: str | None, prompt: Iterable[int] = ()) -> list[int]:
         """What follows a picture, up to where the answer starts."""
@@ -153,11 +156,33 @@ class Sequences:
         """Positions and places from a first position on."""
         return Cursor(self.config.offsets[1], self._image.begin, self._extent, self._places, first)
 
-    @property
+    def located(self, ids: np.ndarray, inner: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a cursor tells of the tokens of many runs, one run after the other, at once: positions `[n, 2]` and
+        places `[n]` of ids, each the token number `inner` of a run that starts at position `first`."""
+        at, code = np.arange(len(ids)), ids >= self._low
+        after_code = np.concatenate([[False], code[:-1]]) & (inner > 0)
+        begun = np.maximum.accumulate(np.where(code & ~after_code, at, 0))
+        places = np.where(code, at - begun, 0)
+        texts, ended = (np.cumsum(x) for x in (~code, ~code & after_code))
+        before = at - inner - 1  # the last token of the run before
+        texts, ended = (x - np.where(before < 0, 0, x[before]) for x in (texts, ended))
+        positions = first + texts - ~code + self._extent * ended
+        return positions[:, None] + np.where(code[:, None], self._coordinates[places], 0), places
+
+    @cached_property
+    def _low(self) -> int:
+        """First id that is a code."""
+        return self.config.offsets[self.config.modality("image")]
+
+    @cached_property
+    def _coordinates(self) -> np.ndarray:
+        return np.array(self._places, np.int64).reshape(-1, 2)
+
+    @cached_property
     def _image(self) -> Modality:
         return self.config.modalities[self.config.modality("image")]
 
-    @property
+    @cached_property
     def _extent(self) -> int:
         """Positions that a picture takes up."""
         grid = self._image.grid or (0, 0)

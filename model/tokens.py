@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from model.config import ModelConfig
 
@@ -22,8 +23,8 @@ class Tokens:
     from its end). They are equal for text, and for codes too unless the model tells rows from columns."""
     places: Tensor
     """int64: the index of a code within its picture; 0 elsewhere."""
-    mask: Tensor | None = None
-    """bool `[rows, 1, length, keys]`; None is plain causal."""
+    mask: Tensor | BlockMask | None = None
+    """bool `[rows, 1, length, keys]`, or FlexAttention's; None is plain causal."""
     blocks: Tensor | None = None
     """int64: above 0 for the codes of a picture that is seen as a whole."""
 

@@ -281,7 +281,8 @@ class Run:
         found = self.objectives.losses(self.network, items, self.device)
         if not len(share.ids):
             return [torch.zeros((), device=self.device) for _ in counts] + found
-        pairs = self.network.targets(share.tokens(self.device), share.targets.to(self.device))
+        flex = self.config.flex_attention and self.device.startswith("cuda")  # no backward on a CPU
+        pairs = self.network.targets(share.tokens(self.device, flex=flex), share.targets.to(self.device))
         return losses.per_modality(pairs, counts, self.config.label_smoothing) + found
 
     def _enough(self, step: int, meter: Meter) -> bool:

@@ -16,6 +16,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
 
 from model.config import ModelConfig
@@ -258,7 +259,11 @@ class Transformer(nn.Module):
         if mask is None and layout.slots is not None:
             keys = torch.arange(layout.limit, device=device)
             mask = (keys <= layout.slots[:, :, None]).unsqueeze(1)
-        if device.type != "cpu" or length * layout.limit > ATTENTION_WRITTEN_OUT:
+        if (
+            isinstance(mask, BlockMask)
+            or device.type != "cpu"
+            or length * layout.limit > ATTENTION_WRITTEN_OUT
+        ):
             return replace(layout, mask=mask)
         if mask is None:
             mask = torch.ones(length, length, dtype=torch.bool).tril()

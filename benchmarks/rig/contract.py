@@ -11,6 +11,10 @@ class BenchmarkError(Exception):
     """A benchmark could not be run; the message says why and where to look."""
 
 
+class NotHere(BenchmarkError):
+    """This machine lacks what the benchmark is about: nothing to measure, and no failure."""
+
+
 @dataclass(frozen=True)
 class Bench:
     """How large a run is, how often it is repeated, and the folder that it works in."""

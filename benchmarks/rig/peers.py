@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 ONE_THREAD = dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def environment(bench: Bench, package: str, *needs: str) -> Path:
+def environment(bench: Bench, package: str, *needs: str, torch: bool = False) -> Path:
     """The interpreter of `.bench/peers/<package>`; made at the first call, with the package's newest version, or with
-    all that is needed if it is more than that.
+    all that is needed if it is more than that. With `torch` it sees our packages behind its own, by a .pth file, so that
+    torch (5 GB) is not installed twice and is the same on both sides.
 
     Raises:
         BenchmarkError: pip could not install it.
@@ -28,15 +30,11 @@ def environment(bench: Bench, package: str, *needs: str) -> Path:
     if not mark.exists():
         print(f"installing {package} into {folder}", flush=True)
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            *(needs or (package,)),
-        )
+        if torch:
+            theirs, mine = (sysconfig.get_path("purelib", vars=v) for v in ({"base": str(folder)}, None))
+            (Path(theirs) / "ours.pth").write_text(f"{mine}\n")
+        pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade")
+        _run(*pip, *(needs or (package,)))
         mark.touch()
     return python
 
@@ -49,24 +47,28 @@ def _run(*command: str) -> None:
 
 
 class Worker:
-    """A process that prepares once, then does its work whenever it is asked to, on one thread.
+    """A process that prepares once, then does its work whenever it is asked to, on one thread or more.
 
     It says a line of JSON when it is ready; for each line that it gets it works once, and says its seconds.
     """
 
-    def __init__(self, python: Path, script: Path, *words: str, ours: bool = False) -> None:
-        env = {**os.environ, **ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
+    def __init__(self, python: Path, script: Path, *words: str, ours: bool = False, threads: int = 1) -> None:
+        counted = dict.fromkeys(ONE_THREAD, str(threads))
+        env = {**os.environ, **counted, "TOKENIZERS_PARALLELISM": "false"}
         env |= {"PYTHONPATH": str(ROOT)} if ours else {}
         command = [str(python), "-P", str(script), *words]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
         self.about: dict[str, Any] = self._answer()
+        self.last: dict[str, Any] = {}
+        """What it said of its last work."""
 
     def measure(self) -> float:
         """Seconds of doing the work once."""
         assert self._process.stdin is not None
         print(file=self._process.stdin, flush=True)
-        return float(self._answer()["seconds"])
+        self.last = self._answer()
+        return float(self.last["seconds"])
 
     def finish(self) -> None:
         """Ends the worker, which writes down what it made before it goes.

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.__main__ import module, names
 
@@ -114,3 +115,24 @@ def test_collect_stores_the_same_pictures_as_its_peer(tmp_path):
 def test_collect_memory_stores_every_url(tmp_path):
     [result] = measure("collect_memory", 1_000, tmp_path)
     assert result["quality_ours"] == result["quality_peer"] == 1.0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_benchmark_says_so_and_is_no_failure():
+    told = command("gpu")
+    assert told.returncode == 0
+    assert "no GPU" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_the_peers_of_train_step_have_as_many_weights_as_ours_has_for_a_token():
+    """Without embeddings and heads, whose ids are the same."""
+    from benchmarks.rig import made_corpus
+    from benchmarks.rig.step_worker import NanoGPT
+    from model.transformer import Transformer
+
+    config = made_corpus.model("tiny")
+    shape = (config.size, 160, config.width, config.depth, config.heads, config.hidden)
+    with torch.device("meta"):
+        ours, theirs = Transformer(config), NanoGPT(*shape)
+    active = sum(w.numel() for n, w in ours.named_parameters() if ".experts.0." in n)
+    assert abs(active / sum(w.numel() for w in theirs.blocks.parameters()) - 1) < 0.02

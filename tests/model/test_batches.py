@@ -45,7 +45,7 @@ def test_a_mapped_corpus_gives_the_same_batches(
     corpus.save(tmp_path / "cache")
     corpus.save(tmp_path / "cache")
     mapped = Corpus.mapped(tmp_path / "cache")
-    assert isinstance(mapped.ids, np.memmap)
+    assert isinstance(mapped.ids.base, np.memmap)
     assert same(make(mapped, tokenizers).batch(5), make(corpus, tokenizers).batch(5))
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 

@@ -9,11 +9,13 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_mask
 
 from model import losses
 from model.batches import Batch, Batches
 from model.config import BatchConfig, ModelConfig, OptimizerConfig, TrainConfig
 from model.corpus import Corpus
+from model.flex import tree_rule
 from model.lanes import Lanes
 from model.optim import Optimizer
 from model.parallel import Piece, Workers
@@ -132,3 +134,15 @@ def test_the_norm_that_is_clipped_is_that_of_all_gradients_together(
     expected = found["heads.0.weight"] * (0.5 / total) * 0.1
     optimizer.step(0, 10)
     torch.testing.assert_close(mean(), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_the_document_mask_of_flex_attention_is_the_written_out_one(batch: Batch, sizes: ModelConfig) -> None:
+    rule = tree_rule(batch.units, batch.branches, batch.blocks)
+    rows, length = batch.ids.shape
+    written = create_mask(rule, rows, None, length, length, "cpu")
+    assert torch.equal(written, batch.tokens().mask)
+    made = network(sizes)
+    with torch.no_grad():
+        plain, flex = (made.targets(batch.tokens(flex=flex), batch.targets) for flex in (False, True))
+    for (a, _), (b, _) in zip(plain, flex, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
