@@ -53,10 +53,14 @@ def launch(
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as agent:
         stopping(agent.terminate)
         assert agent.stdout is not None
-        for line in agent.stdout:
-            last = json.loads(line) if line.startswith("{") else last
-            if "loss" in last:
-                progress(Progress(**last))
+        try:
+            for line in agent.stdout:
+                last = told(line) or last
+                if "loss" in last:
+                    progress(Progress(**last))
+        except BaseException:
+            agent.terminate()  # leaving waits for its end: that is to be soon
+            raise
     if "done" in last:
         return Path(last["done"])
     if "stopped" in last:
@@ -64,3 +68,12 @@ def launch(
     if "error" in last:
         raise ERRORS.get(last["error"], TrainError)(last["message"])
     raise TrainError(f"run {run_id}: the workers ended with {agent.returncode}, their last words are above")
+
+
+def told(line: str) -> dict[str, Any]:
+    """What a worker says in a line; nothing if the line is somebody else's."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -46,11 +46,17 @@ def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any
         LicenceNotAllowed: they would be fitted on rows that may not enter a snapshot.
     """
     current = store.folder("tokenizers") / CURRENT
-    if refit or not current.exists():
+    ids = json.loads(current.read_text()) if current.exists() and not refit else {}
+    if not ids or (
+        ids.get("blank") and has_pictures(store)
+    ):  # texts alone came so far, and now there are pictures
         check_licences(store, config)
-        ids = {"text": fit_text(store, config).id, "image": fit_image(store, config).id}
+        ids = {
+            "text": ids.get("text") or fit_text(store, config).id,
+            "image": fit_image(store, config).id,
+            "blank": not has_pictures(store),
+        }
         write_file(current, json.dumps(ids, indent=1).encode())
-    ids = json.loads(current.read_text())
     folder = str(store.folder("tokenizers"))
     return {
         "text_tokenizer": load_text(folder, ids["text"]),
@@ -72,6 +78,12 @@ TRAINED = """
     FROM samples JOIN splits USING (sample_id)
     SEMI JOIN (SELECT sample_id FROM verdicts WHERE kept) USING (sample_id)
 """
+
+
+def has_pictures(store: Store) -> bool:
+    """Whether a kept row shows a picture."""
+    with store.connect() as db:
+        return db.execute(f"SELECT 1 {TRAINED} WHERE image_id IS NOT NULL LIMIT 1").fetchone() is not None
 
 
 def check_licences(store: Store, config: Config) -> None:
@@ -113,9 +125,7 @@ def fit_image(store: Store, config: Config) -> ImageTokenizer:
     train = pictures(store, "split = 'train'", FIT_PICTURES, settings.size)
     held = pictures(store, "split <> 'train'", GATE_PICTURES, settings.size)
     if not len(train) and not len(held):
-        say(
-            "no picture is kept: the image tokenizer stays unfitted; `millrace fit-tokenizers` once there are some"
-        )
+        say("no picture is kept: the image tokenizer is fitted once there are some")
         blank = np.zeros((1, settings.size, settings.size, 3), np.uint8)
         fitted = image_tokenizer.fit(blank, settings.model_copy(update={"steps": 1}))
         fitted.save(store.folder("tokenizers") / fitted.id)

@@ -33,7 +33,8 @@ ARTIFACT_EVERY = 10
 
 def run_name(config: Config, snapshot: Snapshot) -> str:
     """Equal settings on an equal snapshot are the same run: it resumes, or is done already."""
-    return f"run-{digest([config.train.model_dump(mode='json'), snapshot.content_hash])[:12]}"
+    settings = config.train.model_dump(mode="json", exclude_defaults=True, exclude={"parallel"})
+    return f"run-{digest([settings, snapshot.content_hash])[:12]}"
 
 
 class Asked(threading.Event):

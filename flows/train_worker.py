@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -50,6 +51,8 @@ def work(store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> 
         say(stopped=str(stopped.folder), step=stopped.step)
     except (TrainError, StoreFull, ValueError) as error:
         say(error=type(error).__name__, message=str(error))
+        if rank := int(os.environ.get("RANK", "0")):  # what the first one does not say may be said here alone
+            print(f"worker {rank}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def main(words: Sequence[str] | None = None) -> None:

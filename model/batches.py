@@ -64,8 +64,7 @@ class Batch:
 
     def shares(self, number: int) -> list[Batch]:
         """The batch cut into so many runs of rows, fewer if there are fewer rows."""
-        number = max(1, min(number, len(self.ids)))
-        cut = {name: column.tensor_split(number) for name, column in vars(self).items()}
+        cut = {name: column.chunk(number) for name, column in vars(self).items()}
         return [Batch(**dict(zip(cut, part, strict=True))) for part in zip(*cut.values(), strict=True)]
 
     def none(self) -> Batch:

@@ -251,7 +251,9 @@ class Spikes(Settings):
     gradient: float = Field(
         default=50.0, gt=0, description="Deviations that the gradient's norm may lie above its median"
     )
-    window: int = Field(default=100, ge=4, description="Good steps that median and deviation are taken of")
+    window: int = Field(
+        default=100, ge=4, description="Steps of its kind that median and deviation are taken of"
+    )
     most: int = Field(default=10, ge=1, description="Skipped steps in a row after which the run ends")
 
 

@@ -36,7 +36,7 @@ class Items:
     def shares(self, number: int) -> list[Items | None]:
         """The items cut into so many runs of rows, None where there are too few."""
         parts = self.batch.shares(number)
-        cut = {name: column.tensor_split(len(parts)) for name, column in self.wanted.items()}
+        cut = {name: column.chunk(number) for name, column in self.wanted.items()}
         made: list[Items | None] = [
             Items(part, {name: columns[i] for name, columns in cut.items()}, self.total, self.common)
             for i, part in enumerate(parts)

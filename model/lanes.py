@@ -47,7 +47,7 @@ class Lanes:
         shares: Sequence[Share],
         weights: Sequence[float],
     ) -> list[Tensor]:
-        """Adds the gradients of the weighted sum of all shares' losses (zero for a weight that none of them used);
+        """Adds the gradients of the weighted sum of all shares' losses (none for a weight that none of them used);
         returns each loss, added up."""
         parameters = [p for p in network.parameters() if p.requires_grad]
         each = self.pool.map if self.pool else map
@@ -56,7 +56,7 @@ class Lanes:
             parts = [part for gradients, _ in made if (part := gradients[i]) is not None]
             before = [] if parameter.grad is None else [parameter.grad]
             parts = before + parts
-            parameter.grad = _added(parts) if parts else torch.zeros_like(parameter)
+            parameter.grad = _added(parts) if parts else None
         return [_added([losses[m] for _, losses in made]) for m in range(len(weights))]
 
 

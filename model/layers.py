@@ -135,6 +135,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Layer(nn.Module):
     """The experts of one layer and the attention that joins them."""
 
+    together = False
+    """Whether other workers add to the gradients: then an expert without tokens has some, too, of zero."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.experts = nn.ModuleList(
@@ -152,7 +155,7 @@ class Layer(nn.Module):
         for."""
         experts = cast(list[Expert], list(self.experts))
         slices = zip(experts, x.split(self._counts(layout.counts)), strict=True)
-        learns = torch.is_grad_enabled()  # no tokens: gradients of zero, which other workers may add to
+        learns = self.together and torch.is_grad_enabled()
         projected = [e.project(part) for e, part in slices if len(part) or learns]
         q, k, v = (torch.cat(z) if len(z) > 1 else z[0] for z in zip(*projected, strict=True))
         attended = attend(

@@ -73,7 +73,8 @@ class Optimizer:
         scale = schedule(self.config, step, steps)
         norms = self.norms() if norms is None else norms
         if self.config.clip:
-            factor = (self.config.clip / (torch.linalg.vector_norm(norms) + 1e-6)).clamp(max=1.0)
+            there = [at for at, weight in enumerate(self.weights) if weight.grad is not None]
+            factor = (self.config.clip / (torch.linalg.vector_norm(norms[there]) + 1e-6)).clamp(max=1.0)
             for weight in self.weights:
                 if weight.grad is not None:
                     local(weight.grad).mul_(factor)

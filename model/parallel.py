@@ -2,7 +2,8 @@
 
 torchrun's elastic launcher starts them and tells each its rank. All make the same batch and each takes its own rows
 of it, so that the data does not depend on how many there are; their gradients are added up, and only the last bits
-of the sums differ. The network knows nothing of this.
+of the sums differ (where a step has no target in a modality, AdamW also goes on along the last gradients of its weights; alone,
+it leaves them as they are). The network knows nothing of this.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Workers:
         """Wraps the network; returns what adds the gradients of a step's pieces and gives their losses."""
         if self.number == 1:
             return partial(self._alone, network)
+        for layer in network.layers:
+            layer.together = True  # type: ignore[assignment]
         if self.sharded:
             shard(network)
         step = _Step(network)

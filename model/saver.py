@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from model.checkpoint import Checkpoint
 
@@ -25,8 +26,15 @@ class Saver:
     def __enter__(self) -> Saver:
         return self
 
-    def __exit__(self, *args: object) -> None:
-        self.pool.shutdown()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.wait()
+        except Exception as other:
+            if error is None:
+                raise
+            error.add_note(f"and the checkpoint under way could not be written: {other}")
+        finally:
+            self.pool.shutdown()
 
     def save(self, write: Write, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
         """Copies the tensors and starts to write them, once the last checkpoint is whole.
@@ -35,9 +43,7 @@ class Saver:
             StoreFull: there was no room for the last one.
         """
         self.wait()
-        copies = [
-            {name: tensor.detach().clone() for name, tensor in part.items()} for part in (weights, optimizer)
-        ]
+        copies = [{name: _copy(tensor) for name, tensor in part.items()} for part in (weights, optimizer)]
         self.writing = self.pool.submit(write, *copies)
 
     def look(self) -> None:
@@ -54,3 +60,9 @@ class Saver:
         if self.writing:
             writing, self.writing = self.writing, None
             self.done(writing.result())
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Where there is room for it: beside the weights on a GPU there may be none. What is spread stays where it is."""
+    plain = tensor.detach()
+    return plain.clone() if plain.device.type == "cpu" or isinstance(plain, DTensor) else plain.cpu()

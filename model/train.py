@@ -27,7 +27,7 @@ from model import distributed_checkpoint, losses, sharded
 from model.batches import Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
-from model.corpus import Corpus, load_corpus
+from model.corpus import load_corpus
 from model.generate import Model
 from model.held_out import held_out_losses
 from model.loader import Loader
@@ -132,7 +132,12 @@ class Run:
         self.watch = Watch(config.spikes, config.early_stop)
         self.root = store.folder("checkpoints") / run_id
         known = self._known()
-        self.held_out: Corpus | None = None
+        early = config.early_stop
+        self.held_out = load_corpus(store, snapshot, early.split) if early else None
+        if early and self.held_out is not None and not len(self.held_out.sample_ids):
+            raise TrainError(
+                f'[train.early_stop] split = "{early.split}": snapshot {snapshot.name} has no such row; see [splits]'
+            )
         self.steps: int | None = known["steps"] if known else config.steps
         self.bf16 = known["bf16"] if known else use_bf16(config.precision, self.device)
         # sums over other shares of the work differ in their last bits
@@ -230,7 +235,8 @@ class Run:
         told = torch.stack([*found, torch.linalg.vector_norm(norms)]).tolist()  # the one look of a step
         names = [m.name for m in self.model_config.modalities] + self.objectives.names
         values = dict(zip([*(f"loss_{name}" for name in names), "gradient_norm"], told, strict=True))
-        why = self.watch.wrong(*self._watched(told, weights)) if meter else None
+        kind = "".join(str(int(count > 0)) for count in counts)
+        why = self.watch.wrong(*self._watched(told, weights), kind) if meter else None
         if why is None:
             self.optimizer.step(step, steps, norms)
         else:
@@ -290,8 +296,7 @@ class Run:
         early = self.config.early_stop
         if early is None or step % early.every:
             return False
-        if self.held_out is None:
-            self.held_out = load_corpus(self.store, self.snapshot, early.split)
+        assert self.held_out is not None
         model = Model(self.network, Sequences(self.model_config, self.tokenizers.vocabulary))
         found = held_out_losses(model, self.held_out, self.config.batch, early.batches)
         meter.note("held_out", step, {f"held_out_{name}": value for name, value in found.items()})

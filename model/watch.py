@@ -24,31 +24,32 @@ class Watch:
 
     def __init__(self, spikes: Spikes, early: EarlyStop | None) -> None:
         self.spikes, self.early = spikes, early
-        self.losses: list[float] = []
-        self.norms: list[float] = []
+        self.losses: dict[str, list[float]] = {}
+        self.norms: dict[str, list[float]] = {}
+        """By kind of step: what has targets in pictures, too, has another loss than what is text alone."""
         self.skipped = 0
         """Steps skipped in a row."""
         self.best: float | None = None
         self.since = 0
         """Looks at held-out rows since the best one."""
 
-    def wrong(self, loss: float, norm: float) -> str | None:
-        """Why a step must not be learned from; None if it may, and then it counts for those that follow."""
-        for name, value, before, most in (
+    def wrong(self, loss: float, norm: float, kind: str = "") -> str | None:
+        """Why a step must not be learned from; None if it may. Of its kind it counts for those that follow, also where it
+        stood out: what goes on standing out is how things are now."""
+        why = None
+        for name, value, known, most in (
             ("loss", loss, self.losses, self.spikes.loss),
             ("gradient norm", norm, self.norms, self.spikes.gradient),
         ):
-            found = f"{name} is {value:.4g}"
+            before, found = known.get(kind, []), f"{name} is {value:.4g}"
             if not math.isfinite(value):
-                self.skipped += 1
-                return found
+                why = why or found
+                continue
             if len(before) >= self.spikes.window // 2 and value > (limit := bound(before, most)):
-                self.skipped += 1
-                return f"{found}, above {limit:.4g}"
-        self.skipped = 0
-        self.losses = [*self.losses, loss][-self.spikes.window :]
-        self.norms = [*self.norms, norm][-self.spikes.window :]
-        return None
+                why = why or f"{found}, above {limit:.4g}"
+            known[kind] = [*before, value][-self.spikes.window :]
+        self.skipped = self.skipped + 1 if why else 0
+        return why
 
     @property
     def hopeless(self) -> bool:

@@ -28,7 +28,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from storage import media
+from storage import faces, media
 from storage.limits import Limits
 from storage.media import MediaError, Picture
 
@@ -94,6 +94,7 @@ class Decoders:
     def start(self) -> None:
         """Starts the processes: that takes a while, in which the first pictures may be fetched."""
         if not self._lanes:
+            self._limits.check()  # here, where it can be told
             self._lanes = [Lane(self._jobs, self._limits, self._memory) for _ in range(self._processes)]
 
     def __enter__(self) -> Decoders:
@@ -362,6 +363,8 @@ def decode(raw: bytes, limits: Limits) -> Picture | MediaError:
     """The stored picture, or why there is none."""
     try:
         return media.normalise(raw, limits)
+    except faces.NoFaceDetector:  # ends the process, and the next one does not begin
+        raise
     except Exception as error:  # whatever it is, it is this file's
         told = media.verdict(error)
         return MediaError(told.reason, told.detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def detector(model: str, least: float = LEAST, sha256: str = "", who: str = "[me
     if (model, found, least) not in held:
         held[model, found, least] = _load(model, least, who)
     return held[model, found, least]
+
+
+@cache
+def held(model: str) -> Any:
+    """The detector that this process blurs by: the same to its end, whatever becomes of the file.
+
+    Raises:
+        NoFaceDetector: as `detector`.
+    """
+    return detector(model)
 
 
 def _load(model: str, least: float, who: str) -> Any:

@@ -44,4 +44,4 @@ class Limits(BaseModel):
     def check(self) -> None:
         """Raises NoFaceDetector if faces are to be blurred and cannot be found."""
         if self.blur_faces:
-            faces.detector(self.blur_faces)
+            faces.held(self.blur_faces)

@@ -126,6 +126,8 @@ def normalise(raw: bytes, limits: Limits = Limits()) -> Picture:
     try:
         taken = [(_discreet(one, limits), box) for one, box in _upright_rgb(picture, limits)]
         encoding = limits.format if limits.format != "auto" else _encoding(picture, kind, raw)
+    except faces.NoFaceDetector:  # no verdict on this file
+        raise
     except Exception as error:  # a decoder may raise anything; each is a verdict on this file only
         raise verdict(error) from error
     many = frames.count(picture, kind, raw)
@@ -140,7 +142,7 @@ def _discreet(picture: Image.Image, limits: Limits) -> Image.Image:
     """The picture as it may be seen: its faces blurred, if that is asked for."""
     if not limits.blur_faces:
         return picture
-    detector = faces.detector(limits.blur_faces)
+    detector = faces.held(limits.blur_faces)
     return faces.blurred(picture, faces.found(picture, detector, max(faces.SIDE, *picture.size)))
 
 

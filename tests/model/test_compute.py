@@ -102,7 +102,7 @@ def test_compiled_layers_give_the_same_losses_for_any_number_of_tokens(
         torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
-def test_a_modality_that_is_absent_gets_a_gradient_of_zero_and_stays_as_it_is(
+def test_a_modality_that_is_absent_gets_no_gradient_and_stays_as_it_is(
     batch: Batch, sizes: ModelConfig, settings: Settings
 ) -> None:
     codes = batch.ids >= sizes.offsets[1]
@@ -115,10 +115,10 @@ def test_a_modality_that_is_absent_gets_a_gradient_of_zero_and_stays_as_it_is(
     before = {name: weight.detach().clone() for name, weight in made.named_parameters()}
     found = gradients(made, text, settings())
     image = [name for name in before if ".experts.1." in name or "embeddings.1" in name]
-    assert image and all(not found[name].any() for name in image)
+    assert image and not found.keys() & set(image)
     optimizer.step(1, 10)
     after = dict(made.named_parameters())
-    assert all(torch.equal(before[n], after[n]) for n in image if before[n].dim() == 2 and "layers" in n)
+    assert all(torch.equal(before[n], after[n]) for n in image)
     assert not torch.equal(before["layers.0.experts.0.up.weight"], after["layers.0.experts.0.up.weight"])
 
 

@@ -155,3 +155,17 @@ def test_ordinary_training_skips_nothing(tiny_store: tuple[Store, Snapshot], set
     folder = train(store, snapshot, settings(steps=150, spikes={"window": 20}), run_id="r")
     assert isinstance(folder, Path)
     assert store.read("metrics", where="name = 'skipped'").num_rows == 0
+
+
+def test_kinds_of_steps_are_judged_among_their_own() -> None:
+    watch = Watch(Spikes(), None)
+    kinds = ["10", "10", "10", "11"] * 40
+    assert not any(watch.wrong(9.0 if kind == "11" else 1.0, 1.0, kind) for kind in kinds)
+    assert watch.wrong(9.0, 1.0, "10")
+
+
+def test_what_goes_on_standing_out_is_how_things_are_now() -> None:
+    watch = Watch(Spikes(window=8, most=100), None)
+    assert not any(watch.wrong(1.0, 1.0) for _ in range(8))
+    later = [watch.wrong(5.0, 1.0) for _ in range(8)]
+    assert later[0] and not later[-1]

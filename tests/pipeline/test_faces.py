@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.annotators.faces import Faces
 from pipeline.collect import policy
-from pipeline.decoders import MEMORY, DecoderError, Decoders
+from pipeline.decoders import MEMORY, Decoders
 from pipeline.filters.faces import Faces as Keeping
 from storage.faces import NoFaceDetector
 from storage.limits import Limits
@@ -115,10 +115,20 @@ def test_a_run_that_cannot_find_faces_does_not_begin(tmp_path: Path, weights: Pa
     with pytest.raises(NoFaceDetector, match=r"\[media\] blur_faces: there is no file"):
         Limits(blur_faces=str(tmp_path / "absent.onnx")).check()
     with (
-        pytest.raises(DecoderError, match="before it began"),
+        pytest.raises(NoFaceDetector, match="there is no file"),
         Decoders(Limits(blur_faces=str(tmp_path / "absent.onnx")), 1, MEMORY) as decoders,
     ):
         decoders.decode_all([people()])
+
+
+def test_a_detector_that_is_lost_is_no_verdict_on_a_picture(tmp_path: Path, weights: Path) -> None:
+    lost = tmp_path / "lost.onnx"
+    with pytest.raises(NoFaceDetector):
+        normalise(people(), Limits(blur_faces=str(lost)))
+    limits = Limits(blur_faces=str(weights))
+    limits.check()
+    weights.write_bytes(b"others")  # what a run began with, it goes on with
+    assert normalise(people((80, 40)), limits).width == 320
 
 
 def test_pictures_are_read_again_when_the_weights_are_others(tmp_path: Path, weights: Path) -> None:
