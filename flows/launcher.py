@@ -19,6 +19,8 @@ from storage.store import Store
 
 RESTARTS = 3
 """Times that all workers are started again after one died."""
+LAUNCHER = "MILLRACE_LAUNCHER"
+"""The process that listens: workers end when it is gone."""
 SHUTDOWN_S = 600
 """Seconds that workers have to save when the run is asked to end."""
 ERRORS: dict[str, type[Exception]] = {e.__name__: e for e in (Diverged, TrainError, StoreFull)}
@@ -47,7 +49,7 @@ def launch(
     launcher += [f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"]
     launcher += [f"--shutdown-timeout={SHUTDOWN_S}", "-m", "flows.train_worker"]
     words = ["--store", str(store.path), "--snapshot", snapshot.name, "--name", run_id]
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads_each(config, workers))}
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads_each(config, workers)), LAUNCHER: str(os.getpid())}
     command = [*launcher, *words, "--settings", config.model_dump_json()]
     last: dict[str, Any] = {}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as agent:

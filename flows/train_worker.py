@@ -16,21 +16,38 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
 from flows.config import read
+from flows.launcher import LAUNCHER
 from flows.train import refuse_contaminated, refuse_withdrawn, run_name
 from model.config import TrainConfig
 from model.train import Stopped, TrainError, train
 from storage.errors import StoreFull
+from storage.parts import alive
 from storage.snapshot import Snapshot
 from storage.store import Store
+
+LOOK_EVERY_S = 0.5
 
 
 def say(**what: object) -> None:
     """One line of JSON for the process that started the workers, from the first of them."""
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps(what), flush=True)
+
+
+def end_with(launcher: int) -> None:
+    """Ends this worker when the process that listens is gone, as if it had done its work: or else the elastic agent, which
+    outlives a kill, would train on for nobody, or start it again."""
+
+    def watch() -> None:
+        while alive(launcher):
+            time.sleep(LOOK_EVERY_S)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="end-with-launcher", daemon=True).start()
 
 
 def work(store: Store, snapshot: Snapshot, config: TrainConfig, run_id: str) -> None:
@@ -64,6 +81,8 @@ def main(words: Sequence[str] | None = None) -> None:
     made.add_argument("--snapshot", default="latest")
     made.add_argument("--name", default="", help="name of the run; taken from the settings if left out")
     told = made.parse_args(words)
+    if LAUNCHER in os.environ:
+        end_with(int(os.environ[LAUNCHER]))
     if told.config:
         config = read(told.config)
         store, settings = config.open_store(), config.train

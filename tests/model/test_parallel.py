@@ -166,6 +166,35 @@ def test_workers_that_are_asked_to_end_save_first_and_what_goes_wrong_is_told(
         launched(store, snapshot, wrong, "wrong", Seen(lambda seen: None))
 
 
+LAUNCHED = """
+import sys
+from flows.launcher import launch
+from model.config import TrainConfig
+from storage.snapshot import Snapshot
+from storage.store import Store
+store = Store.open(sys.argv[1], create=False)
+config = TrainConfig.model_validate_json(sys.argv[2])
+launch(store, Snapshot.open(store), config, run_id="left", workers=2,
+       progress=lambda at: print(at.step, flush=True), stopping=lambda end: None)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_launcher_that_is_killed(
+    tiny_store: tuple[Store, Snapshot], settings: Settings
+) -> None:
+    store, _ = tiny_store
+    config = settings(batch=BATCH, steps=100_000, checkpoint_every=100_000, log_every=1)
+    command = [sys.executable, "-c", LAUNCHED, str(store.path), config.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None and launcher.stdout.readline().strip() == "1"
+        family = psutil.Process(launcher.pid).children(recursive=True)
+        assert any("flows.train_worker" in one.cmdline() for one in family)
+        launcher.kill()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_workers_agree_with_one_on_every_objective(
