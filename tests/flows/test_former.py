@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,10 @@ class Alone(ThreadPoolExecutor):
     def submit(self, task: Any, given: dict[str, Any]) -> Any:  # type: ignore[override]
         return super().submit(task.fn, **given)
 
+    @contextmanager
+    def of(self, parts: int) -> Iterator[Alone]:
+        yield self
+
 
 def test_a_run_that_collects_nothing_removes_what_a_kill_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -48,8 +54,8 @@ def test_a_run_that_collects_nothing_removes_what_a_kill_left(
     config = read(tmp_path / "millrace.toml")
     store = config.open_store(create=True)
     monkeypatch.setattr(ingest, "as_completed", list)
-    with Alone(1) as runner:
-        site = ingest.Site(store, config, runner)  # type: ignore[arg-type]
+    with Alone(1) as workers:
+        site = ingest.Site(store, config, workers)  # type: ignore[arg-type]
         for text in (STORY, "Short now."):
             pq.write_table(pa.table({"key": ["a"], "text": [text]}), tmp_path / "texts.parquet")
             with monkeypatch.context() as patched, pytest.raises(Killed):

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from flows.config import ConfigError, read
 from pipeline.step import StepError
 from pipeline.zero_shot import NeedsPretrainedModel
+from storage.faces import NoFaceDetector
 
 TINY = {
     "embed_dim": 16,
@@ -101,7 +102,7 @@ def test_weights_that_cannot_be_loaded_are_told_before_anything_is_collected(
     fresh: Any, step: str, error: str
 ) -> None:
     add(fresh, f'[[annotators]]\n{step}\n[[annotators]]\nuse = "annotators.image_embeddings"\n')
-    with pytest.raises(StepError, match=error.replace("project", str(fresh.path))):
+    with pytest.raises((StepError, NoFaceDetector), match=error.replace("project", str(fresh.path))):
         fresh.ingest()
     assert fresh.store().version("samples") == -1
 
@@ -115,6 +116,8 @@ def test_weights_lie_beside_the_configuration(tmp_path: Path) -> None:
     )
     faces, _, looks = read(path).annotator_steps
     assert faces.model == str(tmp_path / "yunet.onnx") and looks.head == str(tmp_path / "heads" / "mine")  # type: ignore[attr-defined]
+    path.write_text('[media]\nblur_faces = "yunet.onnx"\n')
+    assert read(path).media.blur_faces == str(tmp_path / "yunet.onnx")
     path.write_text('[[annotators]]\nuse = "annotators.faces"\n')
     assert read(path).annotator_steps[0].model == ""  # type: ignore[attr-defined]
 

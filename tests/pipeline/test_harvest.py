@@ -184,6 +184,9 @@ def test_what_waits_behind_a_picture_that_kills_is_decoded_however_large(tmp_pat
 class Deadly:
     """Ends the process that it is sent to, before that has begun."""
 
+    def check(self) -> None:
+        pass
+
     def __reduce__(self) -> tuple[Any, ...]:
         return os._exit, (3,)
 
