@@ -151,7 +151,11 @@ def joined(config: TrainConfig) -> Iterator[Workers]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    store, _, _ = next(dist.rendezvous("env://"))
+    # after a restart the agent's store still has the addresses of those that died
+    attempt = dist.PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=number)
     try:
         workers = Workers(config, rank, number, device)
         workers.group = dist.new_group(backend="gloo")

@@ -131,7 +131,8 @@ def webdataset(folder: Path, samples: int) -> tuple[Work, dict[str, Any]]:
 
     def epoch() -> Any:
         stream = wds.WebDataset(urls, shardshuffle=len(urls), empty_check=False).shuffle(SHUFFLED).decode()
-        return stream.batched(BATCH, collation_fn=padded)
+        named = stream.map(lambda one: {"codes": one["codes.npy"], "ids": one["ids.npy"]})
+        return named.batched(BATCH, collation_fn=padded)
 
     return partial(batches, endless(epoch), samples), {"about": f"webdataset {version('webdataset')}"}
 
