@@ -47,9 +47,8 @@ def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any
     """
     current = store.folder("tokenizers") / CURRENT
     ids = json.loads(current.read_text()) if current.exists() and not refit else {}
-    if not ids or (
-        ids.get("blank") and has_pictures(store)
-    ):  # texts alone came so far, and now there are pictures
+    grown = bool(ids.get("blank")) and has_pictures(store)  # texts alone came so far
+    if not ids or grown:
         check_licences(store, config)
         ids = {
             "text": ids.get("text") or fit_text(store, config).id,

@@ -13,11 +13,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
+
+from storage.content import content
 
 if TYPE_CHECKING:
     import duckdb
@@ -182,11 +183,6 @@ class Source(Step, ABC):
     @abstractmethod
     def read(self, shard: Shard) -> Iterator[pa.RecordBatch | pa.Table]:
         """The shard's rows in the columns of RAW; unreadable rows too, with their `error`."""
-
-
-def content(path: str) -> str:
-    """sha256 of a file's bytes, hex, for a fingerprint: other content, other results. Empty if there is no such file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
 
 
 def digest(value: Any) -> str:

@@ -3,14 +3,14 @@ OpenCV 5."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from storage.content import content
 
 SIDE = 320
 """Longer side, in pixels, at which faces are looked for, unless it is said otherwise."""
@@ -29,18 +29,13 @@ class NoFaceDetector(Exception):
     """No faces can be looked for: nothing is stored, rather than zeros, or pictures with their faces."""
 
 
-def digest(model: str) -> str:
-    """sha256 of the weights, hex; empty if there is no such file."""
-    return hashlib.sha256(Path(model).read_bytes()).hexdigest() if Path(model).is_file() else ""
-
-
 def detector(model: str, least: float = LEAST, sha256: str = "", who: str = "[media] blur_faces") -> Any:
     """OpenCV's detector, made once in each thread, and again if the file is another.
 
     Raises:
         NoFaceDetector: there are no weights, not these, or none that OpenCV can read; `who` asked for them.
     """
-    found = digest(model)
+    found = content(model)
     if not found:
         what = f"there is no file {model}" if model else "no weights are named"
         raise NoFaceDetector(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage import faces
+from storage.content import content
 
 
 class Limits(BaseModel):
@@ -39,7 +40,7 @@ class Limits(BaseModel):
         """All that decides what is stored of a picture, for a fingerprint: of a file its content, wherever it lies."""
         told = self.model_dump(mode="json")
         weights = told.pop("blur_faces")
-        return told | ({"blur_faces": faces.digest(weights)} if weights else {})
+        return told | ({"blur_faces": content(weights)} if weights else {})
 
     def check(self) -> None:
         """Raises NoFaceDetector if faces are to be blurred and cannot be found."""

@@ -14,18 +14,17 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from model.config import BatchConfig, ImageTokenizerConfig, ModelConfig, OptimizerConfig, TrainConfig
+from model.config import BatchConfig, ImageTokenizerConfig, OptimizerConfig, TrainConfig
 from model.corpus import Corpus
 from model.generate import Model
 from model.image_tokenizer import ImageTokenizer, fit
-from model.sequences import Sequences
 from model.tokenizers import Tokenizers
-from model.transformer import Transformer
 from pipeline.tokens import text_bpe
 from storage import snapshot as snapshots
 from storage.snapshot import Snapshot
 from storage.store import Store
 from storage.tables import signal_table
+from tests.model.reading import SMALL, make_model
 
 SPECIALS = [
     "<pad>",
@@ -185,9 +184,6 @@ def tiny_store(tmp_path: Path, tokenizers: Tokenizers) -> tuple[Store, Snapshot]
     return make_store(tmp_path / "store", tokenizers)
 
 
-SMALL = {"width": 16, "depth": 2, "heads": 2, "kv_heads": 1, "hidden": 32}
-
-
 def run_settings(**changes: object) -> TrainConfig:
     """A run of a few steps on a network of a few thousand weights."""
     base = {
@@ -222,16 +218,5 @@ def byte_tokenizers(image_tokenizer: ImageTokenizer) -> Tokenizers:
 
 @pytest.fixture(scope="session")
 def network_of() -> Callable[..., Model]:
-    """Makes a small network for tokenizers, with random weights everywhere, so that every path matters."""
-
-    def make(tokenizers: Tokenizers, **overrides: object) -> Model:
-        config = ModelConfig.preset("tiny", tokenizers.modalities(), **(SMALL | overrides))
-        network = Transformer(config).initialise(3)
-        generator = torch.Generator().manual_seed(4)
-        with torch.no_grad():
-            for weight in network.parameters():
-                if not weight.any():
-                    weight.copy_(torch.randn(weight.shape, generator=generator) * 0.5)
-        return Model(network.eval().requires_grad_(False), Sequences(config, tokenizers.vocabulary))
-
-    return make
+    """Makes a small network for tokenizers."""
+    return make_model

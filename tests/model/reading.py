@@ -31,10 +31,12 @@ VARIANTS = {
 }
 
 
+SMALL = {"width": 16, "depth": 2, "heads": 2, "kv_heads": 1, "hidden": 32}
+
+
 def make_model(tokenizers: Tokenizers, **overrides: object) -> Model:
     """A small network with random weights everywhere, so that every path matters."""
-    sizes = {"width": 16, "depth": 2, "heads": 2, "kv_heads": 1, "hidden": 32}
-    config = ModelConfig.preset("tiny", tokenizers.modalities(), **(sizes | overrides))
+    config = ModelConfig.preset("tiny", tokenizers.modalities(), **(SMALL | overrides))
     network = Transformer(config).initialise(3)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
