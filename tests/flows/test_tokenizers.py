@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -96,3 +98,25 @@ def test_a_fit_without_held_out_pictures_says_so_and_is_named_after_it_is_on_the
 def named(fd: int) -> str:
     """Name of an open file."""
     return Path(os.readlink(f"/proc/self/fd/{fd}")).name
+
+
+def test_texts_alone_need_no_picture_and_the_first_pictures_are_what_the_image_tokenizer_is_fitted_on(
+    config: Path,
+) -> None:
+    texts = config.parent / "texts.parquet"
+    pq.write_table(pa.table({"key": ["a", "b"], "text": ["One story.", "Another."]}), texts)
+    stories = (
+        '[[sources]]\nuse = "sources.parquet"\nname = "texts"\npath = "texts.parquet"\nlicence = "CC0-1.0"\n'
+    )
+    both = CONFIG + FILTER + stories
+    config.write_text(both.replace(both[: both.index("[splits]")], ""))
+    assert ingest.start(str(config))["kept"] == 2
+    current = config.parent / "store" / "tokenizers" / tokenizers.CURRENT
+    before = json.loads(current.read_text())
+    config.write_text(both)
+    assert ingest.start(str(config))["kept"] == 7
+    after = json.loads(current.read_text())
+    assert (before["blank"], after["blank"]) == (True, False)
+    assert before["image"] != after["image"] and before["text"] == after["text"]
+    store = Store.open(config.parent / "store", create=False)
+    assert Snapshot.open(store).image_tokenizer == after["image"]
