@@ -22,7 +22,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import ValidationError
 
-from flows import ingest
+from flows import drawing, ingest
 from flows import train as training
 from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, StepConfig, explain, read
@@ -144,16 +144,24 @@ def trained(config: Config, store: Store, snapshot: str, seed: int) -> Loaded:
     return load(store, name)
 
 
+MEASURED = f"""
+SELECT task, metric || CASE WHEN subset LIKE 'guidance %' THEN ', ' || subset ELSE '' END, value
+FROM evaluations WHERE evaluation_id = ? AND (task <> '{drawing.TASK}' OR metric = '{drawing.ALL}')
+AND (subset = CASE task WHEN 'caption' THEN 'en' ELSE 'all' END OR subset LIKE 'guidance %')
+"""
+"""What the table shows of an evaluation."""
+
+
 def measured(config: Config, store: Store, loaded: Loaded, judged_on: str) -> dict[str, float]:
     """A model's scores on the held-out rows of the snapshot `judged_on`, whatever its own holds: held-out loss, share of
     exact answers of each task, attributes of English captions, classes, retrieval."""
     settings, loaded = config.evaluate.model_dump(mode="json"), replace(loaded, snapshot=judged_on)
     snapshot = Snapshot.open(store, judged_on)
-    evaluation = digest(["ablate 2", loaded.id, snapshot.content_hash, settings])[:12]
+    evaluation = digest(["ablate 3", loaded.id, snapshot.content_hash, settings])[:12]
     if not store.has("evaluations", evaluation):
         parse = parser(config)
         _, _, answers = answered(store, config, loaded, parse)
-        found = of_states(store, config, loaded)
+        found = of_states(store, config, loaded) + drawing.scores(store, config, loaded, parse)
         if config.train.batch.rows:
             corpus = load_corpus(store, snapshot, config.evaluate.split)
             losses = held_out_losses(loaded.model, corpus, config.train.batch)
@@ -164,11 +172,7 @@ def measured(config: Config, store: Store, loaded: Loaded, judged_on: str) -> di
         check_any(found, loaded, config)
         keep(store, evaluation, loaded, found, answers)
     with store.connect() as db:
-        rows = db.execute(
-            "SELECT task, metric, value FROM evaluations WHERE evaluation_id = ? AND subset = "
-            "CASE task WHEN 'caption' THEN 'en' ELSE 'all' END",
-            [evaluation],
-        ).fetchall()
+        rows = db.execute(MEASURED, [evaluation]).fetchall()
     return {
         metric if metric.startswith("loss_") else f"{task} {metric}": value
         for task, metric, value in sorted(rows)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from flows import drawing
 from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, read
 from flows.progress import bar, say
@@ -200,7 +201,7 @@ def run(config: Config, checkpoint: str) -> dict[str, Any]:
     found = scores(answers, parse and scored(parse)) + [
         replace(score, metric=f"{BASELINE}_{score.metric}") for score in scores(near)
     ]
-    found += of_states(store, config, loaded)
+    found += of_states(store, config, loaded) + drawing.scores(store, config, loaded, parse)
     check_any(found, loaded, config)
     evaluation = digest([loaded.id, snapshot.content_hash, config.evaluate.model_dump(mode="json")])[:12]
     keep(store, evaluation, loaded, found, answers)
@@ -276,6 +277,8 @@ def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[
     for row in done["scores"]:
         if row["metric"] == "exact" and row["subset"] in ("all", "en"):
             say(f"{row['task']} ({row['subset']}): exact {row['value']:.1%} of {row['n']:,}")
+        if row["task"] == drawing.TASK and row["metric"] == drawing.ALL:
+            say(f"{row['task']} ({row['subset']}): {row['value']:.1%} of {row['n']:,} as the caption says")
         if row["metric"] == "accuracy" or row["metric"].endswith("@1"):
             say(f"{row['task']}: {row['metric']} {row['value']:.1%} of {row['n']:,}")
     return done

@@ -8,6 +8,7 @@ missing.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +26,8 @@ from flows import filtering_network, models, tokenizers
 from flows.config import Config, read
 from flows.models import Chain
 from flows.progress import bar, say
-from flows.runners import Workers
-from flows.work import work
-from pipeline import splits, stage, upstream
+from flows.runners import FEW, Workers
+from pipeline import decoders, splits, stage, upstream
 from pipeline.collect import Origin, forget_former
 from pipeline.errors import SourceError
 from pipeline.stage import Job
@@ -51,25 +51,19 @@ class Site:
     workers: Workers
 
 
-def mill(site: Site, label: str, jobs: Sequence[Job], function: Callable[..., str]) -> int:
-    """Runs a stage's jobs on the task runner and commits their parts as they come in."""
+def mill(
+    site: Site, label: str, jobs: Sequence[Job], function: Callable[..., str], alone: bool = False
+) -> int:
+    """Runs a stage's jobs on the task runner and commits their parts as they come in; `alone`: see `Workers.of`."""
     if not jobs:
         return 0
     store = site.store
-    size = max(1, -(-len(jobs) // (site.config.run.workers * 8)))
+    tasks = site.config.run.workers * (8 if len(jobs) > FEW else 1)  # Prefect takes 0.05 s for each
+    size = max(1, -(-len(jobs) // tasks))
     chunks = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
-    with bar(label, len(jobs), "parts") as shown, site.workers.of(len(jobs)) as runner:
+    with bar(label, len(jobs), "parts") as shown, site.workers.of(len(jobs), alone) as runner:
         futures = [
-            runner.submit(
-                work,
-                {
-                    "function": function,
-                    "store": str(store.path),
-                    "memory_limit": store.memory_limit,
-                    "jobs": chunk,
-                    "label": f"{label} {i + 1}/{len(chunks)}",
-                },
-            )
+            runner.submit(function, store, chunk, f"{label} {i + 1}/{len(chunks)}")
             for i, chunk in enumerate(chunks)
         ]
         ready: list[str] = []
@@ -105,6 +99,7 @@ def harvest(site: Site, origin: Origin) -> int:
 class Ingested:
     """What an ingest did."""
 
+    store: Store
     snapshot: str
     parts_made: int
     new_rows: int
@@ -118,6 +113,7 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
     A library that is down keeps nobody else from being read; a folder that is not there is a mistake to tell at once.
     """
     made, failed, config = 0, {}, site.config
+    decoders.prepare()  # while the first source is listed
     for name, origin in config.origins.items():
         if isinstance(origin.source, WebSource):
             try:
@@ -142,7 +138,7 @@ def listed(site: Site, name: str, origin: Origin) -> int:
         return 0
     jobs = stage.plan_collect(store, origin, config.media)
     function = partial(stage.work_collect, limits=config.media, memory=config.fetch.decoder_memory)
-    made = mill(site, f"collect {name}", jobs, function)
+    made = mill(site, f"collect {name}", jobs, function, alone=True)
     forget_former(store, name)
     stage.listed(store, origin, config.media, state)
     return made
@@ -163,7 +159,7 @@ def annotate(site: Site, annotators: Sequence[Annotator], needed: Mapping[str, A
         jobs = stage.plan_annotate(site.store, annotator, ids, prints[annotator.table()])
         given = {name: needed[name] for name in annotator.needs}
         function = partial(stage.work_annotate, annotator=annotator, models=given)
-        made += mill(site, f"annotate {annotator.name()}", jobs, function)
+        made += mill(site, f"annotate {annotator.name()}", jobs, function, alone=bool(annotator.needs))
     return made
 
 
@@ -206,6 +202,7 @@ def told(label: str, question: Callable[[], int]) -> int:
 
 def run(config: Config) -> Ingested:
     """The whole ingest, inside a flow run."""
+    gc.freeze()  # half a million objects that imports made: looked through for garbage again and again, they never are
     store = config.open_store(create=True)
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
@@ -219,9 +216,10 @@ def run(config: Config) -> Ingested:
             needed |= {models.IMAGE_TEXT: filtering_network.ready(store, config)}
         made += annotate(site, chain.annotators, needed)
         made += decide(site, chain, needed)
-        if not funnel_totals(store)[1] and failed:
+        came_in, kept = funnel_totals(store)
+        if not kept and failed:
             raise SourceError(told_off)
-        if not funnel_totals(store)[1]:
+        if not kept:
             raise SnapshotIncomplete("no row was kept: `millrace stats` shows what came in and where it went")
         fitted = tokenizers.ready(store, config)
         made += annotate(site, tokenizers.appliers(), fitted)
@@ -235,8 +233,7 @@ def run(config: Config) -> Ingested:
     ).name
     if failed:
         raise SourceError(f"{told_off}; what the other sources brought is in snapshot {name}")
-    came_in, kept = funnel_totals(store)
-    return Ingested(name, made, store.version("samples") - before, kept, came_in)
+    return Ingested(store, name, made, store.version("samples") - before, kept, came_in)
 
 
 def funnel_totals(store: Store) -> tuple[int, int]:
@@ -257,8 +254,7 @@ def ingest(config: str = "millrace.toml", allow_contaminated: bool = False) -> d
     """
     settings = read(Path(config)).allowing(allow_contaminated)
     done = run(settings)
-    store = settings.open_store()
-    with store.connect() as db:
+    with done.store.connect() as db:
         rows = db.sql("SELECT * FROM funnel").to_arrow_table().to_pylist()
     create_table_artifact(key="funnel", table=rows, description=f"Snapshot {done.snapshot}")
     if done.parts_made:

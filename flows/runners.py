@@ -1,47 +1,107 @@
-"""Who does a flow's tasks: threads of this process, or processes of this machine once there is enough to do."""
+"""Who does a flow's tasks: threads of this process, or processes that they hand them to."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.config import RunConfig
-from flows.work import end_with
+from flows.work import Maker, begin, make
 from model.machine import one_thread
+from pipeline.decoders import prepare
+from pipeline.stage import Job
+from storage.store import Store
 
 FEW = 8
-"""Parts, of a thousand rows or so: what processes gain on them is less than they take to start."""
+"""Parts, of a thousand rows or so: what processes gain on them is less than it takes to load a model in each."""
+SWITCH_EVERY_S = 0.0005
+"""Tasks in threads let go of the interpreter for a moment, thousands of times a second: at Python's 5 ms they would mostly
+wait to get it back."""
 
 
 class Workers:
-    """`run.workers` of them. A few parts are made in threads, also where processes are asked for: each of those takes seconds
-    to start. Once they run, they do everything."""
+    """`run.workers` tasks at once, each one core's work, whoever does it: that sets the last bits of sums.
+
+    Prefect's own runner of processes starts each with an import of Prefect and all else, 4 s of a core. Here a task stays in
+    a thread, and its work goes to a process that is forked from one which has imported what the mill needs.
+    """
 
     def __init__(self, run: RunConfig) -> None:
         self._run, self._open = run, ExitStack()
         self._threads: TaskRunner[Any] | None = None
-        self._processes: TaskRunner[Any] | None = None
+        self._pool: Executor | None = None
 
     def __enter__(self) -> Workers:
+        if self._run.runner == "processes":
+            pool = ProcessPoolExecutor(self._run.workers, prepare(), initializer=begin)
+            self._pool = self._open.enter_context(pool)
+            threading.Thread(target=self._warm, name="warm-workers", daemon=True).start()
         return self
+
+    def _warm(self) -> None:
+        """Has the processes forked while the first source is listed."""
+        with suppress(RuntimeError):  # the run was over before
+            for _ in range(self._run.workers):
+                self._pool.submit(os.getpid)  # type: ignore[union-attr]
 
     def __exit__(self, *error: Any) -> None:
         self._open.close()
 
     @contextmanager
-    def of(self, parts: int) -> Iterator[TaskRunner[Any]]:
-        """The runner for so many parts. Each task is one core's work, whoever does it: that sets the last bits of sums."""
-        if self._run.runner == "processes" and (parts > FEW or self._processes):
-            if self._processes is None:
-                made = ProcessPoolTaskRunner(self._run.workers, initializer=end_with, initargs=(os.getpid(),))
-                self._processes = self._open.enter_context(made)
-            yield self._processes
-            return
+    def of(self, parts: int, alone: bool = False) -> Iterator[Runner]:
+        """Who makes so many parts. `alone`: a process would need long before it can (models, decoders), so that a few parts
+        are made by threads."""
         if self._threads is None:
             self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
-        with one_thread():
-            yield self._threads
+        if self._pool is not None and (parts > FEW or not alone):
+            yield Runner(self._threads, self._pool)
+            return
+        with one_thread(), switching(SWITCH_EVERY_S):
+            yield Runner(self._threads, None)
+
+
+class Runner:
+    """Submits a stage's work as tasks, which carry names and keys, never tables or pictures."""
+
+    def __init__(self, threads: TaskRunner[Any], pool: Executor | None) -> None:
+        self._threads, self._task = threads, working(pool)
+
+    def submit(
+        self, function: Maker, store: Store, jobs: Sequence[Job], label: str
+    ) -> PrefectFuture[list[str]]:
+        """Makes some parts of a stage, one after the other."""
+        given = {"function": function, "store": str(store.path), "memory_limit": store.memory_limit}
+        return self._threads.submit(self._task, {**given, "jobs": jobs, "label": label})
+
+
+def working(pool: Executor | None) -> Task[..., list[str]]:
+    """The task, done here or in a process of the pool."""
+
+    @task(name="work", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
+    def work(function: Maker, store: str, memory_limit: str, jobs: Sequence[Job], label: str) -> list[str]:
+        if pool is None:
+            return make(function, store, memory_limit, jobs)
+        return pool.submit(make, function, store, memory_limit, jobs).result()
+
+    return work
+
+
+@contextmanager
+def switching(seconds: float) -> Iterator[None]:
+    """Threads change places so often meanwhile."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

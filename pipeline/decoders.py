@@ -22,7 +22,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -42,8 +44,8 @@ LONGEST = 1 << 30
 IN_STORE = 4
 """Pictures that a process has been sent: the one at work, and what lasts until a thread of this process has its turn."""
 
-PRELOADED = ["__main__", "pipeline.decoders"]
-"""Modules that the processes find imported when they are forked."""
+PRELOADED = ["__main__", "pipeline.decoders", "pipeline.stage"]
+"""Modules that the processes find imported when they are forked; the last is for those that do other work of the mill."""
 READY = b"ready"
 
 Done = Callable[[Picture | MediaError], None]
@@ -147,6 +149,15 @@ class Decoders:
         return [found[place] for place in range(asked)]
 
 
+def prepare() -> ForkServerContext:
+    """Starts the process that decoders are forked from, and does not wait for it: it takes half a second to import what
+    they need."""
+    context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
+    context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+    return context
+
+
 def _put(answers: SimpleQueue[tuple[int, Picture | MediaError]], place: int, answer: Any) -> None:
     answers.put((place, answer))
 
@@ -178,8 +189,7 @@ class Lane:
             self._child.process.join()
 
     def _start(self) -> Child:
-        context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
-        context.set_forkserver_preload(PRELOADED)
+        context = prepare()
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, *self._settings), daemon=True)
         process.start()

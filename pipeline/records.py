@@ -25,7 +25,7 @@ KINDS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 """File name endings of tables with named columns."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Record:
     """One record: its number in the file (from 0), its values, and what is wrong with it."""
 
@@ -134,10 +134,15 @@ class NotJson:
 
 def parse_json(raw: bytes) -> Any:
     """The value, with invalid bytes kept as surrogates, or NotJson."""
+    text = raw.decode("utf-8", "surrogateescape").strip(" \t\r\n")
     try:
-        return json.loads(raw.decode("utf-8", "surrogateescape"))
+        value, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
         return NotJson()
+    return value if end == len(text) else NotJson()
+
+
+_DECODER = json.JSONDecoder()
 
 
 def _lines(path: File) -> Iterator[Record]:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -53,7 +54,7 @@ FIELDS = ("text", *TEXTUAL, "position")
 """What a record may state beside what its row is found by: a file, a URL, bytes."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Stated:
     """A record of a table: what its row is found by, and the rest as JSON, field to value."""
 
@@ -126,8 +127,9 @@ class RowSettings(Step):
         """
         kinds: dict[tuple[str, ...], dict[str, str]] = {}
         absent: dict[str, str] = {}
+        dotted = any("." in column for column in self.columns.values())
         for record in records.read(path, items=items):
-            values = self._with_dotted(record.values, absent)
+            values = self._with_dotted(record.values, absent) if dotted else record.values
             names = tuple(values)
             if names not in kinds and record.wrong is None:
                 kinds[names] = self.recognise(names, (needed, *FIELDS))
@@ -140,11 +142,13 @@ class RowSettings(Step):
             key = key.replace("\0", "").strip() if isinstance(key, str) else ""
             if record.wrong is not None or not key:
                 yield Stated(record.number, wrong=record.wrong or f"states no {needed}")
-            else:
-                if "licence" in rest:
-                    rest["licence"] = _licence(rest["licence"], names=items is not None)
-                count, position = len(as_texts(rest.get("text"))), as_position(rest.get("position"))
-                yield Stated(record.number, key, _LINE(rest), count, position)
+                continue
+            if "licence" in rest:
+                rest["licence"] = _licence(rest["licence"], items is not None)
+            text, position = rest.get("text"), rest.get("position")
+            count = 1 if isinstance(text, str | bytes | None) else len(as_texts(text))
+            place = None if position is None else as_position(position)
+            yield Stated(record.number, key, _LINE(rest), count, place)
         there = dict.fromkeys(name for names in kinds for name in names)
         for field, column in self.columns.items():
             if column in absent and column not in there:
@@ -184,6 +188,11 @@ class RowSettings(Step):
 
 def _licence(value: Any, names: bool) -> Any:
     """A stated licence: the SPDX id of a URI, or of a name, if there is one; else as it is stated."""
+    return _spdx(value, names) if isinstance(value, str | bytes) else _spdx.__wrapped__(value, names)
+
+
+@lru_cache(maxsize=1024)  # a table states few, over and over
+def _spdx(value: Any, names: bool) -> Any:
     text = as_text(value)
     if text is None or not (names or _URI.fullmatch(text)):
         return value

@@ -22,7 +22,7 @@ from storage.store import Store
 from storage.tables import SCHEMA_VERSION
 
 MANIFEST = "backup.json"
-FOLDERS = ("checkpoints", "tokenizers", "filtering", "reports")
+FOLDERS = ("checkpoints", "tokenizers", "filtering", "judges", "reports")
 BLOCK = 1 << 20
 
 

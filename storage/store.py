@@ -30,7 +30,7 @@ from storage.meta import Meta
 from storage.rows import batch_rows, conformed, write_files
 from storage.tables import TABLES, Table
 
-FOLDERS = ("checkpoints", "tokenizers", "filtering", "staging", "reports")
+FOLDERS = ("checkpoints", "tokenizers", "filtering", "judges", "staging", "reports")
 CACHED_LISTS = 256
 
 MEMORY_LIMIT = "2GB"
@@ -50,6 +50,7 @@ class Store:
         self._logs: dict[str, Log] = {}
         self._files: dict[tuple[str, int], list[str]] = {}
         self._handles: dict[str, DeltaTable] = {}
+        self._idle: list[duckdb.DuckDBPyConnection] = []
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = True, memory_limit: str = MEMORY_LIMIT) -> Store:
@@ -71,7 +72,7 @@ class Store:
     # Folders, locks, declared tables
 
     def folder(self, kind: str) -> Path:
-        """A folder inside the store: checkpoints, tokenizers, filtering, staging or reports."""
+        """A folder inside the store: checkpoints, tokenizers, filtering, judges, staging or reports."""
         if kind not in FOLDERS:
             raise StoreError(f"no folder {kind!r} in a store: one of {', '.join(FOLDERS)}")
         folder = self.path / kind
@@ -321,13 +322,22 @@ class Store:
         return views.rows(self.table(table), files, self._meta.evolved(table))
 
     @contextmanager
-    def cursor(self, *, threads: int = 2) -> Iterator[duckdb.DuckDBPyConnection]:
-        """An empty in-memory DuckDB that spills inside the store and is closed at the end."""
-        con = views.connection(self.path / ".tmp", self.memory_limit, threads)
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session of an in-memory DuckDB without tables, which spills inside the store.
+
+        DuckDB takes 15 ms to start, and a commit asks a dozen times: one that is idle is taken again.
+        """
         try:
-            yield con
-        finally:
-            con.close()
+            database = self._idle.pop()
+        except IndexError:
+            database = views.connection(self.path / ".tmp", self.memory_limit, 2)
+        try:
+            with views.session(database.cursor()) as con:
+                yield con
+        except BaseException:
+            database.close()  # what went wrong may have left it unusable
+            raise
+        self._idle.append(database)
 
     def connect(
         self, versions: Mapping[str, int] | None = None, *, memory_limit: str = "", threads: int = 2

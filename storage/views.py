@@ -32,8 +32,13 @@ def connection(scratch: Path, memory_limit: str, threads: int) -> duckdb.DuckDBP
     con = duckdb.connect(
         config={"memory_limit": memory_limit, "threads": threads, "temp_directory": str(scratch)}
     )
-    con.execute("LOAD icu; SET TimeZone = 'UTC'; SET python_enable_replacements = false")
-    con.execute("SET autoinstall_known_extensions = false")
+    con.execute("LOAD icu; SET autoinstall_known_extensions = false")
+    return session(con)
+
+
+def session(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A connection with the settings that are its own, and not the database's."""
+    con.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
     return con
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -26,13 +27,32 @@ def gallery(bench: Bench, pictures: int, seed: int = SEED) -> writer.Written:
     return writer.write(path, seed, size, held_out)
 
 
-def configure(folder: Path, data: Path) -> Path:
-    """Writes the demo's configuration without the URL source, over `data`, with its store in `folder`."""
+PREPARATION = (
+    "annotators.language",
+    "annotators.caption_complexity",
+    "annotators.personal_numbers",
+    "annotators.picture_quality",
+    "annotators.text_overlay",
+    "annotators.text_minhash",
+    "filters.personal_numbers",
+    "gathers.text_duplicates",
+)
+"""What prepares a corpus beside the demo's steps, and needs no weights."""
+
+
+def configure(folder: Path, sources: Path | str, steps: Sequence[str] = ()) -> Path:
+    """Writes the demo's configuration, with its store in `folder`, over a gallery's files, or with these sources instead of the
+    demo's; with more steps."""
     template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
     text = template.substitute(base_url="", seconds="1")
-    text = "\n\n".join(block for block in text.split("\n\n") if '"sources.url_list"' not in block)
+    dropped = '"sources.url_list"' if isinstance(sources, Path) else "[[sources]]"
+    text = "\n\n".join(block for block in text.split("\n\n") if dropped not in block)
     text = overridden(text, "[tokens.image]", FITTED_CHEAPLY)
-    text = text.replace('"data/', f'"{data.absolute().as_posix()}/')
+    if isinstance(sources, Path):
+        text = text.replace('"data/', f'"{sources.absolute().as_posix()}/')
+    else:
+        text += sources
+    text += "".join(f'\n[[{step.partition(".")[0]}]]\nuse = "{step}"\n' for step in steps)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "millrace.toml"
     config.write_text(text, encoding="utf-8")

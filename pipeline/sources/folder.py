@@ -72,8 +72,13 @@ class Folder(RowSource):
         items = self._items()
         new = unseen([item.origin for item in items], [item.version for item in items], known)
         items = list(itertools.compress(items, new))
-        for start in range(0, len(items), self.shard_rows):
-            chunk = items[start : start + self.shard_rows]
+        shards = -(-len(items) // self.shard_rows)
+        shards += (
+            shards % 2 if shards > 1 else 0
+        )  # equal ones, and as many for each of two workers: none waits long
+        size = -(-len(items) // max(1, shards))
+        for start in range(0, len(items), size or 1):
+            chunk = items[start : start + size]
             rows = sum(1 + item.rows.count("\n") for item in chunk)
             payload = [[getattr(item, name) for name in _Item.__slots__] for item in chunk]
             yield Shard(digest([[item.origin, item.version] for item in chunk]), {"items": payload}, rows)

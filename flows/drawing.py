@@ -1,0 +1,145 @@
+"""From text to picture: how often an independent judge finds in a drawn picture what the caption says.
+
+The judge is fitted on real pictures of the training split, once for a snapshot. Beside the model stand what it finds in real
+held-out pictures and in those that only went through the image tokenizer, which no drawing can pass, and in pictures drawn
+for another caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flows.checkpoints import Loaded
+from flows.config import Config, ConfigError
+from flows.progress import bar, say
+from flows.tokenizers import decoded
+from model import judge
+from model.evaluate import Score, interval
+from model.generate import Sampling, draw_pictures
+from model.judge import Judge
+from storage.snapshot import Snapshot
+from storage.store import Store
+
+FITTED_ON = 12_000
+"""Training pictures, at most."""
+TASK, ALL = "text_to_image", "agreement"
+"""All that is judged at once."""
+Parse = Callable[[str], Mapping[str, Hashable] | None]
+
+CAPTIONED = """
+SELECT s.image_id, min(s.text) AS text, min(s.lang) AS lang FROM samples s JOIN members m USING (sample_id)
+WHERE m.split = ? AND s.task = 'caption' AND s.image_id IS NOT NULL AND s.text IS NOT NULL AND s.lang = ?
+GROUP BY s.image_id ORDER BY md5(s.image_id)
+"""
+
+
+def scores(store: Store, config: Config, loaded: Loaded, parse: Parse | None) -> list[Score]:
+    """Shares of held-out captions whose drawn picture the judge finds right; none where nothing is to be judged.
+
+    Raises:
+        ConfigError: `judged` names an attribute that captions do not have.
+    """
+    asked = config.evaluate
+    if not asked.judged or not asked.drawn:
+        return []
+    if parse is None:
+        raise ConfigError('[evaluate] judged needs attributes = "…": the module that takes captions apart')
+    snapshot = Snapshot.open(store, loaded.snapshot)
+    held = captioned(snapshot, asked.split, asked.judged, parse)[: asked.drawn]
+    if not held:
+        return []
+    size = loaded.tokenizers.image.size
+    judged = ready(store, config, snapshot, parse, size)
+    real = decoded(store, _ids(held), size)
+    wanted = [one["attributes"] for one in held]
+    kinds = np.array([bool(one["attributes"].get("unseen")) for one in held])
+    through = loaded.tokenizers.image.decode(loaded.tokenizers.image.encode(real))
+    found = rows(judged, "real_", real, wanted, asked.judged, kinds)
+    found += rows(judged, "reconstructed_", through, wanted, asked.judged, kinds)
+    for guidance in dict.fromkeys((asked.guidance, *asked.guidances)):
+        pictures = draw(loaded, held, guidance)
+        where = "" if guidance == asked.guidance else f"guidance {guidance:g}"
+        found += rows(judged, "", pictures, wanted, asked.judged, kinds, where)
+        if not where:
+            found += rows(judged, "shuffled_", np.roll(pictures, 1, axis=0), wanted, asked.judged, kinds)
+    return found
+
+
+def rows(
+    judged: Judge,
+    prefix: str,
+    pictures: np.ndarray,
+    wanted: list[Mapping[str, Hashable]],
+    names: tuple[str, ...],
+    unseen: np.ndarray,
+    where: str = "",
+) -> list[Score]:
+    """Scores of each attribute and of all of them at once: over all, and by whether training showed such things."""
+    right = {name: judged.agrees(pictures, wanted, name) for name in names}
+    right[ALL] = np.logical_and.reduce(list(right.values()))
+    subsets = {"all": np.ones_like(unseen)}
+    if unseen.any():
+        subsets |= {"seen_combination": ~unseen, "unseen_combination": unseen}
+    return [
+        Score(TASK, prefix + name, where or subset, *interval(found[chosen].tolist()), int(chosen.sum()))
+        for name, found in right.items()
+        for subset, chosen in subsets.items()
+        if not where or subset == "all"
+    ]
+
+
+def captioned(
+    snapshot: Snapshot, split: str, names: tuple[str, ...], parse: Parse, lang: str = "en"
+) -> list[dict[str, Any]]:
+    """Pictures of a split with a caption that can be taken apart, and its attributes.
+
+    Raises:
+        ConfigError: captions have no such attribute.
+    """
+    with snapshot.connect() as db:
+        found = db.sql(CAPTIONED, params=[split, lang]).to_arrow_table().to_pylist()
+    held = [{**row, "attributes": told} for row in found if (told := parse(row["text"]))]
+    unknown = {name for name in names if held and name not in held[0]["attributes"]}
+    if unknown:
+        known = ", ".join(held[0]["attributes"])
+        raise ConfigError(
+            f"[evaluate] judged: captions have no {', '.join(sorted(unknown))}; they have {known}"
+        )
+    return held
+
+
+def ready(store: Store, config: Config, snapshot: Snapshot, parse: Parse, size: int) -> Judge:
+    """The judge of a snapshot's pictures, fitted first if there is none."""
+    settings = judge.Settings(config.evaluate.judged)
+    folder = store.folder("judges") / judge.key(settings, snapshot.content_hash, size)
+    if not (folder / judge.SETTINGS).exists():
+        known = captioned(snapshot, "train", settings.names, parse)[:FITTED_ON]
+        say(f"fitting an independent judge on {len(known):,} real pictures, once for this snapshot")
+        pictures = decoded(store, _ids(known), size)
+        with bar("fit judge", None, "steps") as shown:
+            made = judge.fit(
+                pictures,
+                [one["attributes"] for one in known],
+                settings,
+                lambda step, steps: shown.update(step, total=steps),
+            )
+        made.save(folder)
+    return Judge.load(folder)
+
+
+def draw(loaded: Loaded, held: list[dict[str, Any]], guidance: float) -> np.ndarray:
+    """A picture for each caption: uint8 [n, size, size, 3]."""
+    sampling = Sampling(temperature=1.0, top_p=0.95, guidance=guidance)
+    wishes = [(one["lang"], loaded.tokenizers.encode(one["text"])) for one in held]
+    with bar(f"draw, guidance {guidance:g}", len(wishes), "pictures") as shown:
+        codes = draw_pictures(loaded.model, wishes, sampling)
+        shown.advance(len(wishes))
+    return loaded.tokenizers.image.decode(np.asarray(codes))
+
+
+def _ids(rows: list[dict[str, Any]]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array([row["image_id"] for row in rows], pa.string())])
