@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import items
-from model.batches import philox
 from model.corpus import Corpus
 from model.items import Items, Pool
 from model.labels import Labels, classify
 from model.objectives_config import AdversarialConfig
+from model.plan import philox
 from model.transformer import Transformer, exact
 
 ORDER, NOISE = 9, 17

@@ -202,6 +202,8 @@ class BatchConfig(Settings):
     )
     draw_tasks: tuple[str, ...] = ("caption",)
     """Tasks whose texts describe a picture well enough to draw it."""
+    text_tasks: tuple[str, ...] = ("translate", "title", "summarize")
+    """Tasks whose prompt says all that is needed: with or without a picture they are texts alone, too."""
     texts_per_picture: int = Field(
         default=4, ge=1, description="Most texts asked of a picture in one reading"
     )

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import items
-from model.batches import philox
 from model.config import ConfigError, TrainConfig
 from model.corpus import MAPPED_FROM, Corpus
 from model.items import Items, Pool
 from model.objectives_config import DistilConfig
+from model.plan import philox
 from model.sequences import Sequences
 from model.transformer import Transformer
 from storage.snapshot import Snapshot

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.batches import Batch, Rows, permutation
+from model.batches import Batch
 from model.corpus import Corpus
+from model.plan import permutation
+from model.rows import Rows
 from model.sequences import Sequences
 
 ROUND = 8

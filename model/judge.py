@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from model.batches import philox
 from model.checkpoint import write_file
+from model.plan import philox
 
 WIDTHS = (32, 64, 128, 128)
 """Channels of the convolutions; all but the first halve the picture's sides."""

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import items
-from model.batches import philox
 from model.config import ConfigError
 from model.corpus import Corpus
 from model.evaluate import Score, interval
 from model.generate import Model
 from model.items import Items, Pool
 from model.objectives_config import LabelConfig
+from model.plan import philox
 from model.sequences import Sequences
 from model.transformer import Transformer
 

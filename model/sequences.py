@@ -132,7 +132,7 @@ class Sequences:
     @property
     def after_picture(self) -> int:
         """Position of what follows a picture that is read: its branches all start there."""
-        return 2 + self._extent
+        return 2 + self.extent
 
     def blocks(self, ids: Iterable[int]) -> list[int]:
         """For each id the number (from 1) of the whole, closed picture whose code it is; else 0."""
@@ -154,7 +154,7 @@ class Sequences:
 
     def cursor(self, first: int = 0) -> Cursor:
         """Positions and places from a first position on."""
-        return Cursor(self.config.offsets[1], self._image.begin, self._extent, self._places, first)
+        return Cursor(self.config.offsets[1], self._image.begin, self.extent, self._places, first)
 
     def located(self, ids: np.ndarray, inner: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a cursor tells of the tokens of many runs, one run after the other, at once: positions `[n, 2]` and
@@ -166,8 +166,8 @@ class Sequences:
         texts, ended = (np.cumsum(x) for x in (~code, ~code & after_code))
         before = at - inner - 1  # the last token of the run before
         texts, ended = (x - np.where(before < 0, 0, x[before]) for x in (texts, ended))
-        positions = first + texts - ~code + self._extent * ended
-        return positions[:, None] + np.where(code[:, None], self._coordinates[places], 0), places
+        positions = first + texts - ~code + self.extent * ended
+        return positions[:, None] + np.where(code[:, None], self.coordinates[places], 0), places
 
     @cached_property
     def _low(self) -> int:
@@ -175,7 +175,8 @@ class Sequences:
         return self.config.offsets[self.config.modality("image")]
 
     @cached_property
-    def _coordinates(self) -> np.ndarray:
+    def coordinates(self) -> np.ndarray:
+        """The two coordinates of each code `[codes, 2]`, counted from the picture's first."""
         return np.array(self._places, np.int64).reshape(-1, 2)
 
     @cached_property
@@ -183,7 +184,7 @@ class Sequences:
         return self.config.modalities[self.config.modality("image")]
 
     @cached_property
-    def _extent(self) -> int:
+    def extent(self) -> int:
         """Positions that a picture takes up."""
         grid = self._image.grid or (0, 0)
         return max(grid) if self.config.rope_2d else self.codes

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from model import items
 from model.adversarial import direction, divergence, norm, smoothness, unit
-from model.batches import philox
 from model.config import TrainConfig
 from model.items import Items
 from model.labels import classify
 from model.objectives_config import AdversarialConfig
+from model.plan import philox
 from model.train import Run
 from storage.snapshot import Snapshot
 from storage.store import Store

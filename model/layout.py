@@ -1,0 +1,178 @@
+"""Packed units as arrays of tokens, those of many rows at once: `model.sequences` says what a sequence looks like.
+
+A row holds runs of tokens: of a picture that is read its trunk, then a branch for each of its texts; of any other unit one run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from model.plan import DRAW, READ, Supply, Units, spread
+from model.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs in the order in which they lie in the rows, a row of each array for a run: int64."""
+
+    unit: np.ndarray
+    """Index of its unit."""
+    kind: np.ndarray
+    trunk: np.ndarray
+    """bool: the picture of a unit that is read."""
+    text: np.ndarray
+    """Index into the corpus, -1 for none that is told."""
+    branch: np.ndarray
+    length: np.ndarray
+    start: np.ndarray
+    """Where it starts among the places of all rows."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Lays units out in rows."""
+
+    supply: Supply
+    sequences: Sequences
+    see_whole_picture: bool
+
+    def lay_out(self, units: Units, rows: int) -> dict[str, np.ndarray]:
+        """Columns of a Batch, int64 `[rows, row_length]` (`positions` has two coordinates), of packed units; `row` counts
+        through all rows."""
+        length = self.supply.config.row_length
+        number = np.arange(len(units.row)) - np.searchsorted(units.row, units.row)
+        runs = self._runs(units, length)
+        filled = {
+            name: np.full(rows * length, value, np.int64)
+            for name, value in {
+                "ids": self.sequences.vocabulary["<pad>"],
+                "places": 0,
+                "units": -1,
+                "branches": 0,
+                "blocks": 0,
+                "targets": -1,
+            }.items()
+        }
+        filled["positions"] = np.zeros((rows * length, 2), np.int64)
+        shows = runs.trunk | (runs.kind == DRAW)
+        words = runs.length - np.where(shows, self.supply.codes + 2, 0)
+        where = spread(runs.start, words)
+        filled["units"][where] = np.repeat(number[runs.unit], words)
+        filled["branches"][where] = np.repeat(runs.branch, words)
+        begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
+        filled["positions"][where] = spread(begins, words)[:, None]
+        self._lay_texts(filled["ids"], runs)
+        shown = np.flatnonzero(shows)
+        at, unit = runs.start[shown] + words[shown], runs.unit[shown]
+        self._lay_pictures(filled, at, words[shown], units.picture[unit], number[unit], runs.trunk[shown])
+        self._lay_targets(filled, runs, units.captioned[runs.unit])
+        return {name: column.reshape(rows, length, *column.shape[1:]) for name, column in filled.items()}
+
+    def _runs(self, units: Units, length: int) -> Runs:
+        supply, read = self.supply, units.kind == READ
+        told = units.texts >= 0
+        told[:, 0] = True
+        counts = told.sum(1) + read
+        unit = np.repeat(np.arange(len(counts)), counts)
+        branch = spread(np.zeros(len(counts), np.int64), counts)
+        kind = units.kind[unit]
+        trunk = (kind == READ) & (branch == 0)
+        text = np.full(len(unit), -1)
+        text[~trunk] = units.texts[told]
+        long = np.where(trunk, supply.codes + 2, supply.lengths[kind, text])
+        free = (kind == DRAW) & ~units.captioned[unit]
+        long[free], text[free] = supply.codes + 3, -1
+        row, before = units.row[unit], np.cumsum(long) - long
+        start = row * length + before - before[np.searchsorted(row, row)]
+        return Runs(unit, kind, trunk, text, branch, long, start)
+
+    def _lay_texts(self, ids: np.ndarray, runs: Runs) -> None:
+        """Every text with what stands before and after it, and what precedes a picture to be drawn."""
+        corpus, known = self.supply.corpus, self.sequences.vocabulary
+        ids[runs.start[(runs.kind != READ)]] = known["<bos>"]
+        spoken = np.flatnonzero(runs.text >= 0)
+        kind, text = runs.kind[spoken], runs.text[spoken]
+        at = runs.start[spoken] + (kind != READ)
+        for tags, of, wanted in (
+            (self._lang_tags, corpus.lang, np.ones_like(kind, bool)),
+            (self._task_tags, corpus.task, kind != DRAW),
+        ):
+            tag = tags[of[text]]
+            tagged = (tag >= 0) & wanted
+            ids[at[tagged]] = tag[tagged]
+            at = at + tagged
+        asked = kind != DRAW
+        long = np.where(asked, corpus.prompt_ends[text + 1] - corpus.prompt_ends[text], 0)
+        ids[spread(at, long)] = corpus.prompts[spread(corpus.prompt_ends[text], long)]
+        at = at + long
+        ids[at[asked]] = known["<sep>"]
+        at = at + asked
+        long = corpus.ends[text + 1] - corpus.ends[text]
+        ids[spread(at, long)] = corpus.ids[spread(corpus.ends[text], long)]
+        ids[(at + long)[asked]] = known["<eos>"]
+
+    def _lay_pictures(
+        self,
+        filled: dict[str, np.ndarray],
+        at: np.ndarray,
+        begin: np.ndarray,
+        picture: np.ndarray,
+        number: np.ndarray,
+        read: np.ndarray,
+    ) -> None:
+        """Pictures: <boi> at a place and a position, codes, <eoi>; `number` of their units, and which of them are only read."""
+        codes, sequences, known = self.supply.codes, self.sequences, self.sequences.vocabulary
+        ids = np.empty((len(at), codes + 2), np.int64)
+        ids[:, 0], ids[:, -1] = known["<boi>"], known["<eoi>"]
+        low = sequences.config.offsets[sequences.config.modality("image")]
+        np.add(self.supply.corpus.codes[picture], low, out=ids[:, 1:-1])
+        windows(filled["ids"], codes + 2)[at] = ids
+        windows(filled["units"], codes + 2)[at] = number[:, None]
+        windows(filled["places"], codes)[at + 1] = np.arange(codes)
+        beside = np.concatenate([[[-1, -1]], sequences.coordinates, [[sequences.extent] * 2]]).ravel() + 1
+        pairs = windows(filled["positions"].reshape(-1), 2 * (codes + 2))
+        pairs[2 * at] = beside + begin[:, None]
+        if self.see_whole_picture:
+            windows(filled["blocks"], codes)[at[read] + 1] = number[read, None] + 1
+
+    def _lay_targets(self, filled: dict[str, np.ndarray], runs: Runs, captioned: np.ndarray) -> None:
+        """The next id wherever it is to be learned: answers, drawn codes, and what else the configuration asks for."""
+        config, corpus, codes = self.supply.config, self.supply.corpus, self.supply.codes
+        long = np.where(runs.text >= 0, corpus.ends[runs.text + 1] - corpus.ends[runs.text], 0)
+        wish = runs.length - codes - 2
+        first = runs.length - long - 2  # <sep>, from which an answer is predicted
+        last = runs.length - 1
+        if config.text_loss_when_drawing:
+            first = np.where(runs.kind == DRAW, np.where(captioned, wish - long - 1, wish), first)
+        else:
+            first = np.where(runs.kind == DRAW, wish, first)
+        last = np.where(runs.kind == DRAW, wish + codes, last)
+        first = np.where(runs.trunk, 0, first)
+        last = np.where(runs.trunk, codes if config.image_loss_when_reading else 0, last)
+        where = spread(runs.start + first, last - first)
+        filled["targets"][where] = filled["ids"][where + 1]
+
+    @cached_property
+    def _lang_tags(self) -> np.ndarray:
+        """Id of each language's tag, -1 if the tokenizer has none."""
+        return self._tags("lang", self.supply.corpus.langs)
+
+    @cached_property
+    def _task_tags(self) -> np.ndarray:
+        return self._tags("task", self.supply.corpus.tasks)
+
+    def _tags(self, kind: str, names: tuple[str, ...]) -> np.ndarray:
+        return np.array(
+            [self.sequences.vocabulary.specials.get(f"<{kind}:{name}>", -1) for name in names] or [-1]
+        )
+
+
+def windows(column: np.ndarray, width: int) -> np.ndarray:
+    """What lies in a column from each place on, so many values, to be written to: stretches are copied as a whole."""
+    return (
+        sliding_window_view(column, width, writeable=True) if len(column) else np.empty((0, width), np.int64)
+    )

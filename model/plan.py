@@ -1,0 +1,198 @@
+"""Which units a step has, and into which of its rows they go.
+
+Every kind of unit walks through its own permutation of the corpus, epoch by epoch; a step's place in each is a closed
+formula. Steps are planned some at a time, for one at a time would spend its time calling NumPy; randomness is
+counter-based (Philox), one stream for each such block, so that any of them can be made at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from heapq import heapreplace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from model.config import BatchConfig
+from model.corpus import Corpus
+
+Kind = Literal["read", "draw", "text"]
+KINDS: tuple[Kind, ...] = ("read", "draw", "text")
+READ, DRAW, TEXT = range(len(KINDS))
+BLOCK = 16
+"""Steps that are planned at once."""
+NEVER = 1 << 40
+"""Tokens of a text that is not there: no row has room."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of a block of steps, a row of each array for a unit."""
+
+    step: np.ndarray
+    """int64: counted from the block's first."""
+    kind: np.ndarray
+    """int64: place in KINDS."""
+    picture: np.ndarray
+    """int64: index into the corpus, -1 for a text alone."""
+    texts: np.ndarray
+    """int64 `[units, most]`: indices into the corpus, -1 where there are fewer."""
+    captioned: np.ndarray
+    """bool: whether the text of a picture to be drawn is told."""
+    row: np.ndarray
+    """int64: row of the step's batch; -1 before they are packed."""
+
+    def take(self, chosen: np.ndarray) -> Units:
+        """Some of them, in that order."""
+        return Units(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What units are drawn from: for each kind the things to walk through, and weights and lengths of texts."""
+
+    corpus: Corpus
+    config: BatchConfig
+    codes: int
+    """Codes of a picture."""
+    weights: np.ndarray
+    """float64 `[kinds, texts]`."""
+    lengths: np.ndarray
+    """int64 `[kinds, texts]`: tokens of a unit with this text; of a picture that is read, the text's branch alone."""
+    pools: tuple[np.ndarray, ...]
+    """Pictures or texts of each kind, and the pictures with short texts."""
+
+    def base(self, units: Units) -> np.ndarray:
+        """Tokens of each unit with its first text."""
+        trunk = np.where(units.kind == READ, self.codes + 2, 0)
+        free = (units.kind == DRAW) & ~units.captioned
+        return np.where(free, self.codes + 3, trunk + self.lengths[units.kind, units.texts[:, 0]])
+
+
+def draw(supply: Supply, seed: int, block: int, rates: np.ndarray, short_until: int) -> Units:
+    """The units of a block of steps: a step's quota of each kind is the difference of two rounded-down products."""
+    rng = philox(seed, 0, block)
+    found = [_of_kind(supply, seed, block, kind, rates[kind], short_until, rng) for kind in range(len(KINDS))]
+    joined = (np.concatenate([getattr(one, field.name) for one in found]) for field in fields(Units))
+    return Units(*joined)
+
+
+def _of_kind(
+    supply: Supply, seed: int, block: int, kind: int, rate: float, short_until: int, rng: np.random.Generator
+) -> Units:
+    bounds = np.floor(np.arange(block * BLOCK, (block + 1) * BLOCK + 1) * rate).astype(np.int64)
+    step = np.repeat(np.arange(BLOCK), np.diff(bounds))
+    position = np.arange(bounds[0], bounds[-1])
+    short = (kind == READ) & (block * BLOCK + step < short_until)
+    item = np.empty(len(position), np.int64)
+    for chosen, stream in ((~short, kind), (short, len(KINDS))):
+        item[chosen] = _walked(supply.pools[stream], seed, stream, position[chosen])
+    most = supply.config.texts_per_picture
+    texts = np.full((len(item), most), -1, np.int64)
+    captioned = np.ones(len(item), bool)
+    if kind == TEXT:
+        texts[:, 0] = item
+    else:
+        _race(supply, kind, item, texts[:, : 1 if kind == DRAW else most], rng)
+    if kind == DRAW:
+        captioned = rng.random(len(item)) >= supply.config.caption_dropout
+    picture = np.full(len(item), -1) if kind == TEXT else item
+    return Units(step, np.full(len(item), kind), picture, texts, captioned, np.full(len(item), -1))
+
+
+def _walked(pool: np.ndarray, seed: int, stream: int, position: np.ndarray) -> np.ndarray:
+    """What a walk through a pool meets at these positions, which ascend."""
+    if not len(position):
+        return position
+    epoch, place = np.divmod(position, len(pool))
+    found = np.empty(len(position), np.int64)
+    for one in range(epoch[0], epoch[-1] + 1):
+        now = epoch == one
+        found[now] = pool[permutation(seed, stream, one, len(pool))[place[now]]]
+    return found
+
+
+def _race(
+    supply: Supply, kind: int, picture: np.ndarray, texts: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Fills `texts` with those of each picture that come first in a race: the smallest of exponential draws divided by
+    weights are a weighted choice without replacement."""
+    first, last = supply.corpus.starts[picture], supply.corpus.starts[picture + 1]
+    owner = np.repeat(np.arange(len(picture)), last - first)
+    text = supply.corpus.order[spread(first, last - first)]
+    weight = supply.weights[kind, text]
+    race = rng.exponential(size=len(text)) / np.maximum(weight, 1e-30)
+    order = np.lexsort((race, owner))
+    order = order[weight[order] > 0]  # these lose every race
+    owner, text = owner[order], text[order]
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    placed = rank < texts.shape[1]
+    texts[owner[placed], rank[placed]] = text[placed]
+
+
+def pack(supply: Supply, units: Units) -> Units:
+    """Longest first into the row with most room, a picture with one text; more texts while there is room. What does not fit
+    is left out. They come ordered by step and row."""
+    base = supply.base(units)
+    order = np.lexsort((-base, units.step))
+    units, base = units.take(order), base[order]
+    extra = units.texts[:, 1:]
+    tokens = np.where(extra >= 0, supply.lengths[READ, extra], NEVER)
+    row, kept = [-1] * len(base), np.zeros(extra.shape, bool)
+    bounds = np.searchsorted(units.step, np.arange(BLOCK + 1)).tolist()
+    size, more = base.tolist(), tokens.tolist()
+    for first, last in pairwise(bounds):
+        _pack_step(supply.config, size, more, row, kept, range(first, last))
+    units.texts[:, 1:][~kept] = -1
+    rows = np.array(row, np.int64)
+    placed = np.flatnonzero(rows >= 0)
+    units = Units(**{**vars(units), "row": rows})
+    return units.take(placed[np.lexsort((rows[placed], units.step[placed]))])
+
+
+def _pack_step(
+    config: BatchConfig,
+    size: list[int],
+    more: list[list[int]],
+    row: list[int],
+    kept: np.ndarray,
+    units: range,
+) -> None:
+    """Packs the units of one step, of which there may be fifty: plain numbers are quicker here than arrays."""
+    free = [(-config.row_length, r) for r in range(config.rows)]
+    placed = []
+    for unit in units:
+        room, r = free[0]
+        if size[unit] > -room:
+            continue
+        heapreplace(free, (room + size[unit], r))
+        row[unit] = r
+        placed.append(unit)
+    left = [0] * config.rows
+    for room, r in free:
+        left[r] = -room
+    for turn in range(kept.shape[1]):
+        for unit in placed:
+            tokens = more[unit][turn]
+            if tokens <= left[row[unit]]:
+                left[row[unit]] -= tokens
+                kept[unit, turn] = True
+
+
+def spread(first: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """first, first + 1 … so many numbers for each: int64."""
+    ends = np.cumsum(number)
+    return np.repeat(first - ends + number, number) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def philox(seed: int, purpose: int, counter: int) -> np.random.Generator:
+    """Randomness that depends on these three alone: purpose 0 is the units of a block, 1 + kind an epoch's order."""
+    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, counter, 0]))
+
+
+@lru_cache(maxsize=16)
+def permutation(seed: int, kind: int, epoch: int, n: int) -> np.ndarray:
+    """The order in which an epoch walks through n things of a kind."""
+    return philox(seed, 1 + kind, epoch).permutation(n)
