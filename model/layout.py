@@ -14,6 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from model.plan import DRAW, READ, Supply, Units, spread
 from model.sequences import Sequences
 
+NOTHING = {"places": 0, "units": -1, "branches": 0, "blocks": 0, "targets": -1}
+"""What columns hold where no token is."""
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -46,17 +49,8 @@ class Layout:
         length = self.supply.config.row_length
         number = np.arange(len(units.row)) - np.searchsorted(units.row, units.row)
         runs = self._runs(units, length)
-        filled = {
-            name: np.full(rows * length, value, np.int64)
-            for name, value in {
-                "ids": self.sequences.vocabulary["<pad>"],
-                "places": 0,
-                "units": -1,
-                "branches": 0,
-                "blocks": 0,
-                "targets": -1,
-            }.items()
-        }
+        blank = {**NOTHING, "ids": self.sequences.vocabulary["<pad>"]}
+        filled = {name: np.full(rows * length, value, np.int64) for name, value in blank.items()}
         filled["positions"] = np.zeros((rows * length, 2), np.int64)
         shows = runs.trunk | (runs.kind == DRAW)
         words = runs.length - np.where(shows, self.supply.codes + 2, 0)
@@ -66,9 +60,9 @@ class Layout:
         begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
         filled["positions"][where] = spread(begins, words)[:, None]
         self._lay_texts(filled["ids"], runs)
-        shown = np.flatnonzero(shows)
-        at, unit = runs.start[shown] + words[shown], runs.unit[shown]
-        self._lay_pictures(filled, at, words[shown], units.picture[unit], number[unit], runs.trunk[shown])
+        if len(shown := np.flatnonzero(shows)):
+            at, unit = runs.start[shown] + words[shown], runs.unit[shown]
+            self._lay_pictures(filled, at, words[shown], units.picture[unit], number[unit], runs.trunk[shown])
         self._lay_targets(filled, runs, units.captioned[runs.unit])
         return {name: column.reshape(rows, length, *column.shape[1:]) for name, column in filled.items()}
 
@@ -173,6 +167,4 @@ class Layout:
 
 def windows(column: np.ndarray, width: int) -> np.ndarray:
     """What lies in a column from each place on, so many values, to be written to: stretches are copied as a whole."""
-    return (
-        sliding_window_view(column, width, writeable=True) if len(column) else np.empty((0, width), np.int64)
-    )
+    return sliding_window_view(column, width, writeable=True)

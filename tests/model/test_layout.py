@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -85,6 +86,21 @@ def test_laid_out_at_once_is_written_run_by_run(
     assert kinds == asked | {"read"} | (
         {"text"} if config.text_share and config.text_tasks == ("vqa",) else set()
     )
+
+
+def test_a_corpus_without_pictures_is_laid_out_all_the_same(made_rows, tokenizers: Tokenizers) -> None:
+    samples, tokens, images = made_rows
+    alone = samples.set_column(
+        samples.column_names.index("image_id"), "image_id", pa.nulls(len(samples), pa.string())
+    )
+    corpus = Corpus.of(alone, tokens, images.slice(0, 0))
+    config = BatchConfig(rows=4, row_length=120, text_share=1.0)
+    model = ModelConfig.preset("tiny", tokenizers.modalities(), **SMALL)
+    batches = Batches(corpus, config, model, tokenizers.vocabulary, seed=1)
+    found, wanted = batches.batch(0), written(batches, 0, model.see_whole_picture)
+    assert (found.targets >= 0).any()
+    for name, column in vars(wanted).items():
+        assert torch.equal(getattr(found, name), column), name
 
 
 def test_a_step_is_the_same_whichever_came_before(
