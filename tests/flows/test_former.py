@@ -14,6 +14,7 @@ import pytest
 
 from flows import ingest
 from flows.config import read
+from flows.work import make
 
 STORY = " ".join(f"Sentence number {n} is here." for n in range(20))
 TOML = """
@@ -34,13 +35,13 @@ class Killed(BaseException):
 
 
 class Alone(ThreadPoolExecutor):
-    """Calls tasks as they are, without Prefect."""
+    """Makes parts as they come, without Prefect."""
 
-    def submit(self, task: Any, given: dict[str, Any]) -> Any:  # type: ignore[override]
-        return super().submit(task.fn, **given)
+    def submit(self, function: Any, store: Any, jobs: Any, label: str) -> Any:  # type: ignore[override]
+        return super().submit(make, function, str(store.path), store.memory_limit, jobs)
 
     @contextmanager
-    def of(self, parts: int) -> Iterator[Alone]:
+    def of(self, parts: int, alone: bool = False) -> Iterator[Alone]:
         yield self
 
 
