@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from pipeline.stage import Job
 from storage.store import Store
-
-LOOK_EVERY_S = 0.5
 
 Maker = Callable[[Store, Job], str]
 
@@ -26,19 +24,13 @@ def begin() -> None:
     """Sets up a worker process: one core's work, Ctrl-C is the flow's to hear, and it ends with the flow."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, which is later
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(os.getppid())
+    threading.Thread(target=end_with_flow, name="end-with-flow", daemon=True).start()
 
 
-def end_with(parent: int) -> None:
-    """Ends a worker whose flow was killed: alone, it would wait for work until the machine is restarted. What forked it
-    ends with the flow.
-
-    It looks, rather than asks the kernel for a signal: that one comes when the *thread* that started us ends.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_EVERY_S)
+def end_with_flow() -> None:
+    """Ends this process when the flow was killed: alone, it would wait for work until the machine is restarted, and keep the
+    process that it was forked from waiting, too."""
+    flow = multiprocessing.parent_process()
+    if flow is not None:
+        flow.join()
         os._exit(1)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
