@@ -8,7 +8,6 @@ missing.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -113,7 +112,6 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
     A library that is down keeps nobody else from being read; a folder that is not there is a mistake to tell at once.
     """
     made, failed, config = 0, {}, site.config
-    decoders.prepare()  # while the first source is listed
     for name, origin in config.origins.items():
         if isinstance(origin.source, WebSource):
             try:
@@ -136,6 +134,7 @@ def listed(site: Site, name: str, origin: Origin) -> int:
     state = origin.source.state()
     if stage.unchanged(store, origin, config.media, state):
         return 0
+    decoders.prepare()  # while it is listed
     jobs = stage.plan_collect(store, origin, config.media)
     function = partial(stage.work_collect, limits=config.media, memory=config.fetch.decoder_memory)
     made = mill(site, f"collect {name}", jobs, function, alone=True)
@@ -202,7 +201,6 @@ def told(label: str, question: Callable[[], int]) -> int:
 
 def run(config: Config) -> Ingested:
     """The whole ingest, inside a flow run."""
-    gc.freeze()  # half a million objects that imports made: looked through for garbage again and again, they never are
     store = config.open_store(create=True)
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.rig import captions
+from benchmarks.rig.contract import BenchmarkError
 from benchmarks.rig.picture_server import scene
 
 SCENES = 320
@@ -23,7 +24,13 @@ BATCH = 500
 
 
 def write(folder: Path, size: int) -> Path:
-    """So many 640 x 480 JPEGs of quality 90 and `captions.jsonl`, made only once."""
+    """So many 640 x 480 JPEGs of quality 90 and `captions.jsonl`, made only once.
+
+    Raises:
+        BenchmarkError: there are not so many different ones.
+    """
+    if size > MOST:
+        raise BenchmarkError(f"{size:,} photographs: there are {MOST:,} different ones")
     if folder.exists():
         return folder
     scratch = folder.with_name(f"{folder.name}.partial")

@@ -73,9 +73,8 @@ class Folder(RowSource):
         new = unseen([item.origin for item in items], [item.version for item in items], known)
         items = list(itertools.compress(items, new))
         shards = -(-len(items) // self.shard_rows)
-        shards += (
-            shards % 2 if shards > 1 else 0
-        )  # equal ones, and as many for each of two workers: none waits long
+        if shards > 1:  # equal ones, and as many for each of two workers: none waits long
+            shards += shards % 2
         size = -(-len(items) // max(1, shards))
         for start in range(0, len(items), size or 1):
             chunk = items[start : start + size]
