@@ -135,6 +135,7 @@ def listed(site: Site, name: str, origin: Origin) -> int:
     if stage.unchanged(store, origin, config.media, state):
         return 0
     decoders.prepare()  # while it is listed
+    site.workers.warm()
     jobs = stage.plan_collect(store, origin, config.media)
     function = partial(stage.work_collect, limits=config.media, memory=config.fetch.decoder_memory)
     made = mill(site, f"collect {name}", jobs, function, alone=True)

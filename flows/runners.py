@@ -42,14 +42,17 @@ class Workers:
         self._pool: Executor | None = None
 
     def __enter__(self) -> Workers:
-        if self._run.runner == "processes":
-            pool = ProcessPoolExecutor(self._run.workers, prepare(), initializer=begin)
-            self._pool = self._open.enter_context(pool)
-            threading.Thread(target=self._warm, name="warm-workers", daemon=True).start()
         return self
 
-    def _warm(self) -> None:
-        """Has the processes forked while the first source is listed."""
+    def warm(self) -> None:
+        """Starts the processes, if work goes to any, and does not wait for them: a source that has changed is listed meanwhile.
+        Where nothing is new, none is started."""
+        if self._run.runner == "processes" and self._pool is None:
+            pool = ProcessPoolExecutor(self._run.workers, prepare(), initializer=begin)
+            self._pool = self._open.enter_context(pool)
+            threading.Thread(target=self._fork, name="warm-workers", daemon=True).start()
+
+    def _fork(self) -> None:
         with suppress(RuntimeError):  # the run was over before
             for _ in range(self._run.workers):
                 self._pool.submit(os.getpid)  # type: ignore[union-attr]
@@ -63,9 +66,11 @@ class Workers:
         are made by threads."""
         if self._threads is None:
             self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
-        if self._pool is not None and (parts > FEW or not alone):
-            yield Runner(self._threads, self._pool)
-            return
+        if parts > FEW or not alone:
+            self.warm()
+            if self._pool is not None:
+                yield Runner(self._threads, self._pool)
+                return
         with one_thread(), switching(SWITCH_EVERY_S):
             yield Runner(self._threads, None)
 

@@ -40,6 +40,8 @@ class Alone(ThreadPoolExecutor):
     def submit(self, function: Any, store: Any, jobs: Any, label: str) -> Any:  # type: ignore[override]
         return super().submit(make, function, str(store.path), store.memory_limit, jobs)
 
+    def warm(self) -> None: ...
+
     @contextmanager
     def of(self, parts: int, alone: bool = False) -> Iterator[Alone]:
         yield self
