@@ -1,8 +1,9 @@
 """From text to picture: how often an independent judge finds in a drawn picture what the caption says.
 
-The judge is fitted on real pictures of the training split, once for a snapshot. Beside the model stand what it finds in real
-held-out pictures and in those that only went through the image tokenizer, which no drawing can pass, and in pictures drawn
-for another caption.
+The judge is fitted on real pictures, once for a snapshot: those of training, and held-out ones whose captions are not drawn,
+so that it knows combinations that training never shows. Beside the model stand what it finds in the real pictures of the
+same captions and in those that only went through the image tokenizer, which no drawing can pass, and in pictures drawn for
+another caption.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from flows.checkpoints import Loaded
-from flows.config import Config, ConfigError
+from flows.config import Config, ConfigError, EvaluateConfig
 from flows.progress import bar, say
 from flows.tokenizers import decoded
 from model import judge
@@ -25,7 +26,7 @@ from storage.snapshot import Snapshot
 from storage.store import Store
 
 FITTED_ON = 12_000
-"""Training pictures, at most."""
+"""Pictures of each split, at most."""
 TASK, ALL = "text_to_image", "agreement"
 """All that is judged at once."""
 Parse = Callable[[str], Mapping[str, Hashable] | None]
@@ -49,11 +50,11 @@ def scores(store: Store, config: Config, loaded: Loaded, parse: Parse | None) ->
     if parse is None:
         raise ConfigError('[evaluate] judged needs attributes = "…": the module that takes captions apart')
     snapshot = Snapshot.open(store, loaded.snapshot)
-    held = captioned(snapshot, asked.split, asked.judged, parse)[: asked.drawn]
+    held, known = judged_and_known(snapshot, asked, parse)
     if not held:
         return []
     size = loaded.tokenizers.image.size
-    judged = ready(store, config, snapshot, parse, size)
+    judged = ready(store, snapshot, asked, known, size)
     real = decoded(store, _ids(held), size)
     wanted = [one["attributes"] for one in held]
     kinds = np.array([bool(one["attributes"].get("unseen")) for one in held])
@@ -112,17 +113,29 @@ def captioned(
     return held
 
 
-def ready(store: Store, config: Config, snapshot: Snapshot, parse: Parse, size: int) -> Judge:
+def judged_and_known(
+    snapshot: Snapshot, asked: EvaluateConfig, parse: Parse
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Held-out pictures whose captions are drawn, and real ones that the judge learns from: none is among both."""
+    apart = captioned(snapshot, asked.split, asked.judged, parse)
+    known = captioned(snapshot, "train", asked.judged, parse)[:FITTED_ON]
+    return apart[: asked.drawn], known + apart[asked.drawn :][:FITTED_ON]
+
+
+def ready(
+    store: Store, snapshot: Snapshot, asked: EvaluateConfig, known: list[dict[str, Any]], size: int
+) -> Judge:
     """The judge of a snapshot's pictures, fitted first if there is none."""
-    settings = judge.Settings(config.evaluate.judged)
-    folder = store.folder("judges") / judge.key(settings, snapshot.content_hash, size)
+    settings = judge.Settings(asked.judged)
+    folder = store.folder("judges") / judge.key(
+        settings, [snapshot.content_hash, asked.split, asked.drawn], size
+    )
     if not (folder / judge.SETTINGS).exists():
-        known = captioned(snapshot, "train", settings.names, parse)[:FITTED_ON]
         say(f"fitting an independent judge on {len(known):,} real pictures, once for this snapshot")
-        pictures = decoded(store, _ids(known), size)
+        real = decoded(store, _ids(known), size)
         with bar("fit judge", None, "steps") as shown:
             made = judge.fit(
-                pictures,
+                real,
                 [one["attributes"] for one in known],
                 settings,
                 lambda step, steps: shown.update(step, total=steps),

@@ -172,7 +172,7 @@ def fit(
     return Judge(network, classes, pictures.shape[1])
 
 
-def key(settings: Settings, snapshot: str, size: int) -> str:
-    """Name of the judge of a snapshot's pictures of a size."""
-    told = json.dumps([2, snapshot, size, settings.names, settings.epochs, settings.seed, WIDTHS, BATCH, LR])
+def key(settings: Settings, pictures: object, size: int) -> str:
+    """Name of the judge of pictures (named by anything that JSON can say) of a size."""
+    told = json.dumps([3, pictures, size, settings.names, settings.epochs, settings.seed, WIDTHS, BATCH, LR])
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -376,5 +376,9 @@ def decode(raw: bytes, limits: Limits) -> Picture | MediaError:
     except faces.NoFaceDetector:  # ends the process, and the next one does not begin
         raise
     except Exception as error:  # whatever it is, it is this file's
-        told = media.verdict(error)
-        return MediaError(told.reason, told.detail)
+        return _apart(media.verdict(error))
+
+
+def _apart(error: MediaError) -> MediaError:
+    """The same verdict without a traceback: that would hold the picture's memory until the collector looks."""
+    return MediaError(error.reason, error.detail)

@@ -234,7 +234,7 @@ def verdict(error: Exception) -> MediaError:
     text = detail.lower()
     if isinstance(error, MediaError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(sign in text for sign in ("out of memory", "encoder error -9")):
         return MediaError("out_of_memory", "the decoder's limit")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return MediaError("too_many_pixels", str(error)[:200])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import struct
+import weakref
 import zlib
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipeline import splits, stage
 from pipeline.annotators.perceptual_hash import PerceptualHash
 from pipeline.annotators.text_stats import TextStats
 from pipeline.collect import Origin
+from pipeline.decoders import decode
 from pipeline.filters.aspect_ratio import AspectRatio
 from pipeline.filters.caption_length import CaptionLength
 from pipeline.filters.size import Size
@@ -27,7 +30,7 @@ from pipeline.sources.url_list import UrlList
 from pipeline.step import Source
 from pipeline.web import intake
 from pipeline.web.settings import FetchSettings
-from storage import parts
+from storage import media, parts
 from storage.limits import Limits
 from storage.store import Store
 from tests.serving import Answer, answering
@@ -271,6 +274,30 @@ def test_a_picture_that_takes_too_much_memory_costs_nobody_else(tmp_path: Path) 
     parts.commit(store, [stage.work_collect(store, job, LIMITS, memory=150 << 20)])
     ended = Ended(store).sql("SELECT origin, reason FROM samples JOIN decisions USING (sample_id) ORDER BY 1")
     assert ended == [("large.png", "out_of_memory"), ("small.png", None)]
+
+
+def test_a_refused_picture_holds_no_memory_until_the_collector_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next picture needs it."""
+    held = []
+
+    def no_memory(picture: Image.Image, *_: object) -> bytes:
+        held.append(weakref.ref(picture))
+        raise MemoryError
+
+    monkeypatch.setattr(media, "_finished", no_memory)
+    gc.disable()
+    try:
+        assert decode(encoded(drawing(1)), LIMITS).reason == "out_of_memory"
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "said", ["encoder error -9 when writing image file", "out of memory error when reading"]
+)
+def test_a_codec_without_memory_says_so(said: str) -> None:
+    assert media.verdict(OSError(said)).reason == "out_of_memory"
 
 
 def test_a_turned_picture_is_stored_upright_and_says_nothing(ended: Ended) -> None:

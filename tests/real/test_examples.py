@@ -25,8 +25,8 @@ SETS = {
     "textbook_figures": "textbook-figures",
 }
 LANGUAGES = {"emoji": 26, "easy_vqa": 1, "picture_words": 41, "textbook_figures": 3}
-DRAWN = {"it_pays", "objectives"}
-"""Those that need no real data: tests/flows/test_ablate.py."""
+DRAWN = {"it_pays", "objectives", "drawing"}
+"""Those that need no real data: tests/flows/test_ablate.py, test_drawing.py."""
 LABELLED = {"banking77", "mnist"}
 """Those that learn classes: test_labelled_examples.py."""
 ONE_IN = 40

@@ -21,7 +21,7 @@ PARTS = {"mnist": ("key", 200, 10), "banking77": ("text", 10, 77)}
 SMALL = {
     r"(?m)^seconds = .*$": "",
     r"(?m)^workers.*$|^runner.*$": "",
-    r"(?m)^\[train\]$": "[train]\nsteps = 4\nthreads = 1",
+    r"(?m)^\[train\]$": "[train]\nsteps = 4",
     r"(?m)^size = 28\nsteps = \d+\nleast_psnr = \d+$": (
         "size = 28\nsteps = 4\nwidth = 8\nthreads = 1\nleast_psnr = 0\nleast_usage = 0"
     ),
