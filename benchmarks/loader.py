@@ -39,7 +39,7 @@ PEERS = ("litdata", "webdataset")
 def run(bench: Bench) -> list[Result]:
     """A result for each peer."""
     folder = prepared(bench)
-    kinds, reads = ["ours", *PEERS], max(100, bench.size // 10)
+    kinds, reads = ["ours", *PEERS], max(100, bench.size)
     with ExitStack() as stack:
         workers = {}
         for kind in kinds:

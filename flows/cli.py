@@ -14,6 +14,7 @@ from rich.console import Console
 
 from flows import asking, server
 from flows import export as exporting
+from flows import reconstruct as reconstructing
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -202,6 +203,7 @@ def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 
 generate = command(asking.generate)
+reconstruct = command(reconstructing.reconstruct)
 
 
 @command

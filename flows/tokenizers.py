@@ -18,7 +18,7 @@ from flows.config import Config, ConfigError
 from flows.progress import bar, say
 from model import image_tokenizer
 from model.checkpoint import write_file
-from model.image_tokenizer import ImageTokenizer
+from model.image_tokenizer import ImageTokenizer, TokenizerError
 from pipeline.annotators.image_codes import ImageCodes
 from pipeline.annotators.text_tokens import TextTokens
 from pipeline.step import Annotator
@@ -56,6 +56,23 @@ def ready(store: Store, config: Config, *, refit: bool = False) -> dict[str, Any
             "blank": not has_pictures(store),
         }
         write_file(current, json.dumps(ids, indent=1).encode())
+    return loaded(store, ids)
+
+
+def current(store: Store) -> dict[str, Any]:
+    """The tokenizers in use.
+
+    Raises:
+        TokenizerError: there are none yet.
+    """
+    path = store.folder("tokenizers") / CURRENT
+    if not path.exists():
+        raise TokenizerError(f"{store.path} has no tokenizers yet: `millrace ingest` fits them")
+    return loaded(store, json.loads(path.read_text()))
+
+
+def loaded(store: Store, ids: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizers of these ids."""
     folder = str(store.folder("tokenizers"))
     return {
         "text_tokenizer": load_text(folder, ids["text"]),

@@ -99,7 +99,7 @@ class Batches:
         self.layout = Layout(self.supply, self.sequences, model.see_whole_picture)
         self.shares, self.per_step = np.zeros(len(KINDS)), 0.0
         self._planned: dict[int, Units] = {}
-        self._laid: dict[int, dict[str, np.ndarray]] = {}
+        self._laid: dict[int, dict[str, tuple[Tensor, ...]]] = {}
         if not config.rows:
             return
         tokens = config.rows * config.row_length
@@ -135,10 +135,12 @@ class Batches:
         laid = self._laid.get(number)
         if laid is None:
             units = self._units(number * self.together, (number + 1) * self.together)
-            laid = self.layout.lay_out(units, self.together * self.config.rows)
+            columns = self.layout.lay_out(units, self.together * self.config.rows)
+            laid = {
+                name: torch.from_numpy(column).split(self.config.rows) for name, column in columns.items()
+            }
             self._laid = {number: laid}  # who asks for steps in turn asks for each but once
-        rows = slice(place * self.config.rows, (place + 1) * self.config.rows)
-        return Batch(**{name: torch.from_numpy(column[rows]) for name, column in laid.items()})
+        return Batch(**{name: steps[place] for name, steps in laid.items()})
 
     def _none(self) -> Batch:
         """A batch without rows."""
