@@ -141,6 +141,25 @@ class AblateConfig(Settings):
     )
 
 
+class PromoteConfig(Settings):
+    """When a new checkpoint takes the place of the champion."""
+
+    gain: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="Share of held-out rows by which it must be right more often: the lower bound of the 95% interval.",
+    )
+    most_fall: float = Field(
+        0.02, ge=0, le=1, description="Share by which no task, language or source may fall."
+    )
+    falls: dict[str, float] = Field(
+        {}, description='Other limits for some of them, e.g. "language zh" = 0.05.'
+    )
+    least_items: int = Field(50, ge=1, description="Groups of fewer held-out rows say nothing.")
+    approval: bool = Field(False, description="Whether a person must approve, by a form in the Prefect UI.")
+
+
 class RunConfig(Settings):
     """How the work is spread over this machine."""
 
@@ -174,6 +193,7 @@ class Config(Settings):
     filtering_network: FilteringConfig = FilteringConfig()
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
+    promote: PromoteConfig = PromoteConfig()
     ablate: AblateConfig = AblateConfig()
 
     def allowing(self, contaminated: bool) -> Config:

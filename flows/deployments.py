@@ -31,7 +31,10 @@ DEPLOYMENTS = (
     Deployment("ingest", "flows.ingest.ingest", "Brings in what is new and commits a snapshot.", "0 2 * * *"),
     Deployment("train", "flows.train.train", "Trains on the newest snapshot.", "0 3 * * 0"),
     Deployment("evaluate", "flows.evaluate.evaluate", "Scores the newest checkpoint on the held-out rows."),
-    Deployment("retrain", "flows.mill.mill", "The whole mill: ingest, train, evaluate, report."),
+    Deployment("promote", "flows.promote.promote", "Holds the newest checkpoint against the champion."),
+    Deployment(
+        "retrain", "flows.retrain.retrain", "The whole mill: ingest, train, evaluate, promote, report."
+    ),
     Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
     Deployment("ablate", "flows.ablate.ablate", "Asks whether each step pays, on a copy of the store."),

@@ -59,8 +59,8 @@ class Layout:
         filled["branches"][where] = np.repeat(runs.branch, words)
         begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
         along = where - np.repeat(runs.start - begins, words)
-        for plane in filled["positions"]:
-            plane[where] = along
+        for axis in range(2):
+            filled["positions"][axis, where] = along
         self._lay_texts(filled["ids"], runs)
         if len(shown := np.flatnonzero(shows)):
             at, unit = runs.start[shown] + words[shown], runs.unit[shown]
