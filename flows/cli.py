@@ -240,6 +240,30 @@ def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
     show(flow.rollback(read(config)), as_json)
 
 
+@command
+def drift(
+    snapshot: Annotated[str, typer.Argument(help="The snapshot to look at.")] = "latest",
+    against: Annotated[
+        str, typer.Option(help="Another one to hold it against; usually the champion's.")
+    ] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Says how far a snapshot's rows lie from those that the champion was trained on, column by column.
+
+    Example: millrace drift --against 3f2a9c
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import drift as flow
+
+        done = flow.start(str(config), snapshot, against)
+    if as_json:
+        show(done, True)
+        return
+    print_rows(done["columns"])
+
+
 generate = command(asking.generate)
 reconstruct = command(reconstructing.reconstruct)
 

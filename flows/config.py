@@ -160,6 +160,15 @@ class PromoteConfig(Settings):
     approval: bool = Field(False, description="Whether a person must approve, by a form in the Prefect UI.")
 
 
+class DriftConfig(Settings):
+    """When the corpus has moved so far that the champion should be trained anew."""
+
+    limit: float = Field(
+        0.2, gt=0, description="Population stability index of a column beyond which it has drifted."
+    )
+    limits: dict[str, float] = Field({}, description="Other limits for some columns, e.g. lang = 0.1.")
+
+
 class RunConfig(Settings):
     """How the work is spread over this machine."""
 
@@ -194,6 +203,7 @@ class Config(Settings):
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
+    drift: DriftConfig = DriftConfig()
     ablate: AblateConfig = AblateConfig()
 
     def allowing(self, contaminated: bool) -> Config:

@@ -35,6 +35,7 @@ DEPLOYMENTS = (
     Deployment(
         "retrain", "flows.retrain.retrain", "The whole mill: ingest, train, evaluate, promote, report."
     ),
+    Deployment("drift", "flows.drift.drift", "Has the corpus moved away from the champion's?", "0 4 * * *"),
     Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
     Deployment("ablate", "flows.ablate.ablate", "Asks whether each step pays, on a copy of the store."),
