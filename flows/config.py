@@ -169,6 +169,16 @@ class DriftConfig(Settings):
     limits: dict[str, float] = Field({}, description="Other limits for some columns, e.g. lang = 0.1.")
 
 
+class TriggersConfig(Settings):
+    """What starts by itself while `millrace up` serves."""
+
+    retrain_when_new: int = Field(
+        0,
+        ge=0,
+        description="A committed snapshot starts retraining when so many training rows are new to the champion; 0: never.",
+    )
+
+
 class RunConfig(Settings):
     """How the work is spread over this machine."""
 
@@ -204,6 +214,7 @@ class Config(Settings):
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
     drift: DriftConfig = DriftConfig()
+    triggers: TriggersConfig = TriggersConfig()
     ablate: AblateConfig = AblateConfig()
 
     def allowing(self, contaminated: bool) -> Config:

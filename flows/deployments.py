@@ -79,18 +79,24 @@ def deployments(config: Path) -> list[Any]:
     return made
 
 
-async def serve(made: list[Any], ready: int) -> None:
-    """Registers the deployments, says so on a file descriptor, and runs what is due until SIGTERM.
+async def serve(made: list[Any], config: Path, ready: int) -> None:
+    """Registers the deployments and what starts them by itself, says so on a file descriptor, and runs what is due until
+    SIGTERM.
 
     What runs then is cancelled: it gets SIGTERM, too, and half a minute to save.
     """
     from prefect.runner import Runner
 
+    from flows import automations
+    from flows.config import read
+
     asked = asyncio.Event()
     runner = Runner(name="millrace", limit=AT_ONCE, pause_on_shutdown=False)
+    ids = {}
     for deployment in made:
         await keep_switches(deployment)
-        await runner.aadd_deployment(deployment)
+        ids[deployment.name] = await runner.aadd_deployment(deployment)
+    await automations.ensure(automations.wanted(ids["retrain"], read(config).triggers))
     running = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # its own handler of SIGTERM starts a coroutine and never awaits it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
@@ -121,4 +127,4 @@ async def keep_switches(deployment: Any) -> None:
 
 if __name__ == "__main__":
     server.end_with(int(sys.argv[2]))
-    asyncio.run(serve(deployments(Path(sys.argv[1])), int(sys.argv[3])))
+    asyncio.run(serve(deployments(Path(sys.argv[1])), Path(sys.argv[1]), int(sys.argv[3])))
