@@ -211,6 +211,30 @@ MISTAKES = {
     "unknown table": ("[midia]\nmax_side = 9", ("midia", "media")),
     "out of range": ("[run]\nworkers = 0", ("run.workers", "greater than or equal to 1")),
     "wrong type": ("[run]\nworkers = 'many'", ("run.workers", "integer")),
+    "a number in quotes": (
+        '[tokens.text]\nvocab_size = "1024"',
+        ("tokens.text.vocab_size", 'a number is wanted, not the text "1024"', "without quotes"),
+    ),
+    "a share in quotes": ('[splits]\nvalidation = "0.02"', ("splits.validation", "a number is wanted")),
+    "a number in quotes, of a list": (
+        '[tokens.image]\nlevels = ["8", 5]',
+        ("tokens.image.levels", 'not the text "8"'),
+    ),
+    "a number in quotes, of a step": (
+        '[[filters]]\nuse = "filters.size"\nwidth = "32"',
+        ("[filters.size] `width`", "a number is wanted"),
+    ),
+    "a number in quotes, of a source": (
+        '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "x"\nsegment = {passage_tokens = "256"}',
+        ("sources.0.segment.passage_tokens", "a number is wanted"),
+    ),
+    "yes in quotes": ('[media]\npanels = "yes"', ("media.panels", "true or false is wanted")),
+    "a number for yes": ("[media]\npanels = 1", ("media.panels", "true or false is wanted, not 1")),
+    "yes for a number": ("[run]\nworkers = true", ("run.workers", "a number is wanted, not true")),
+    "a number of the environment": (
+        '[train]\nsteps = "${STEPS}"',
+        ("train.steps", "valid integer", "environment variable in paths alone"),
+    ),
     "wrong choice": ("[run]\nrunner = 'ships'", ("run.runner", "threads", "processes")),
     "not TOML": ("[run\nworkers = 1", ("not valid TOML", "line 1")),
     "no such step": ('[[filters]]\nuse = "filters.beauty"', ("filters.beauty", "no such module")),
