@@ -17,6 +17,7 @@ from model.config import ImageTokenizerConfig, TrainConfig
 from pipeline import upstream
 from pipeline.collect import Origin
 from pipeline.denoise import Denoise
+from pipeline.errors import SourceError
 from pipeline.gathers.decontaminate import Decontaminate
 from pipeline.segment import Segment
 from pipeline.splits import Splits
@@ -208,6 +209,18 @@ class Config(Settings):
         return {
             s.name: _step(s, kinds, f"sources.{s.name}", set(SourceConfig.model_fields)) for s in self.sources
         }
+
+    def check_sources(self) -> None:
+        """Looks for the files and folders of this machine that sources name.
+
+        Raises:
+            SourceError: one is not there.
+        """
+        for name, source in self.source_steps.items():
+            try:
+                source.check()
+            except SourceError as error:
+                raise SourceError(f"source {name}: {error}") from error
 
     @cached_property
     def origins(self) -> dict[str, Origin]:

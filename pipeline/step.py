@@ -169,6 +169,10 @@ class Source(Step, ABC):
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset()
 
+    def check(self) -> None:
+        """Raises SourceError if a file or folder of this machine that it names is not there: asked before Prefect
+        starts, which takes a while. Reads no file, and asks no bucket."""
+
     def state(self) -> str | None:
         """A digest of all that listing would look at, where that is much cheaper than listing; else None."""
         return None

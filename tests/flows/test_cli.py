@@ -320,13 +320,25 @@ def test_a_port_that_no_machine_has(milled: Any) -> None:
 
 
 def test_a_missing_folder_of_a_source(tmp_path: Path, prefect_api: str) -> None:
-    """Found inside the flow: Prefect would show a traceback."""
+    """As a person sees it: a line, and nothing of Prefect."""
     config = written(tmp_path, '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "nowhere"')
     done = real("ingest", "-c", config, "--json", folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip().splitlines() == [
         f'error: source a: path = "{tmp_path}/nowhere": no such folder'
     ]
+
+
+def test_a_mistake_that_only_reading_finds(tmp_path: Path, prefect_api: str) -> None:
+    """Found inside the flow: Prefect would show a traceback."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "captions.csv").write_text("pic,caption\na.png,a bear\n")
+    config = written(tmp_path, '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "pictures"')
+    done = real("ingest", "-c", config, "--json", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("error: source a: captions.csv: which column holds the file?")
 
 
 def test_nothing_to_ingest(tmp_path: Path, prefect_api: str) -> None:
