@@ -254,6 +254,10 @@ MISTAKES = {
     "a step by its path": ('[[filters]]\nuse = "../x"', ('use = "../x"', "no such module")),
     "a device that is none": ('[train]\nseconds = 1\ndevice = "gpu"', ("train.device", "cuda")),
     "memory that is none": ('[run]\nmemory_limit = "much"', ("run.memory_limit",)),
+    "more drawn pictures than there can be": (
+        '[[sources]]\nuse = "sources.gallery"\nname = "a"\nsize = 2_000_000',
+        ("[sources.a] `size`", "less than or equal to 1000000"),
+    ),
     "source without a name": ('[[sources]]\nuse = "sources.folder"\npath = "x"', ("name",)),
     "a name twice": (
         '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "x"\n'
@@ -380,6 +384,8 @@ def test_a_demo_where_something_else_lies(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mine.txt").write_text("mine")
     assert "data" in complaint(run("demo", "--path", tmp_path, "--size", 200))
+    said = complaint(run("demo", "--path", tmp_path / "large", "--size", 2_000_000))
+    assert "--size: 2,000,000 pictures: a gallery holds 1,000,000 at most" in said
 
 
 def test_a_port_that_is_taken(gallery: Any) -> None:
