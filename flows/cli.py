@@ -56,13 +56,15 @@ def quiet_prefect(home: Path) -> None:
         os.environ.setdefault(name, value)
 
 
-def checked(config: Path, *, store: bool = False) -> None:
-    """Finds mistakes in the configuration before Prefect starts, which takes a while."""
+def checked(config: Path, *, store: bool = False, sources: bool = False) -> None:
+    """Finds mistakes in the configuration, and what is not there, before Prefect starts, which takes a while."""
     from flows.config import read
 
     settings = read(config)
     if store:
         settings.open_store()
+    if sources:
+        settings.check_sources()
     quiet_prefect(Path())
 
 
@@ -104,7 +106,7 @@ def ingest(
 
     Example: millrace ingest --config millrace.toml
     """
-    checked(config)
+    checked(config, sources=True)
     with server.api():
         from flows import ingest as flow
 

@@ -17,6 +17,7 @@ from model.config import ImageTokenizerConfig, TrainConfig
 from pipeline import upstream
 from pipeline.collect import Origin
 from pipeline.denoise import Denoise
+from pipeline.errors import SourceError
 from pipeline.gathers.decontaminate import Decontaminate
 from pipeline.segment import Segment
 from pipeline.splits import Splits
@@ -25,6 +26,7 @@ from pipeline.web.settings import FetchSettings
 from pipeline.web.source import WebSource
 from storage import contamination
 from storage.limits import Limits
+from storage.settings import Settings
 from storage.store import MEMORY_LIMIT, Store
 from storage.tables import TABLES
 
@@ -36,22 +38,16 @@ class ConfigError(Exception):
 STEPS = ("annotators", "filters", "gathers")
 
 
-class Settings(BaseModel):
-    """Frozen, and refuses what it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class StoreConfig(Settings):
     """Where the tables live."""
 
     path: str = Field("store", description="Folder of the store; relative to the configuration file.")
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Settings):
     """A named source: `use` picks the module, `name` enters every sample id, the rest are its own settings."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
 
     use: str = Field(description='Module below pipeline, e.g. "sources.folder".')
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Stable name of the source.")
@@ -62,10 +58,10 @@ class SourceConfig(BaseModel):
     segment: Segment | None = Field(None, description="As [segment], for the texts of this source.")
 
 
-class StepConfig(BaseModel):
+class StepConfig(Settings):
     """An annotator, filter or gather: `use` picks the module, the rest are its own settings."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
 
     use: str = Field(description='Module below pipeline, e.g. "filters.aspect_ratio".')
 
@@ -255,6 +251,18 @@ class Config(Settings):
             s.name: _step(s, kinds, f"sources.{s.name}", set(SourceConfig.model_fields)) for s in self.sources
         }
 
+    def check_sources(self) -> None:
+        """Looks for the files and folders of this machine that sources name.
+
+        Raises:
+            SourceError: one is not there.
+        """
+        for name, source in self.source_steps.items():
+            try:
+                source.check()
+            except SourceError as error:
+                raise SourceError(f"source {name}: {error}") from error
+
     @cached_property
     def origins(self) -> dict[str, Origin]:
         """The sources by name, each with what is done to its texts."""
@@ -304,7 +312,9 @@ def explain(error: ValidationError, cls: type[BaseModel], place: str = "") -> st
         elif item["type"] == "tuple_type" and not place and where in ("sources", *STEPS):
             lines.append(f"`{where}`: one table for each, under [[{where}]]")
         else:
-            lines.append(f"{_in(place)}`{where}`: {item['msg']}")
+            variable = isinstance(item["input"], str) and "${" in item["input"]
+            hint = "; ${NAME} stands for an environment variable in paths alone" if variable else ""
+            lines.append(f"{_in(place)}`{where}`: {item['msg']}{hint}")
     return "\n".join(lines)
 
 

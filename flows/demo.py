@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from flows import server
 from flows.config import read
 from flows.progress import bar, console, say
+from pipeline.gallery.corpus import GalleryTooLarge
 from pipeline.gallery.server import serve
 from pipeline.gallery.writer import GalleryExists, write
 
@@ -53,6 +54,8 @@ def run(
             )
     except GalleryExists as error:
         raise DemoError(f"{error}; or run the demo elsewhere with --path") from error
+    except GalleryTooLarge as error:
+        raise DemoError(f"--size: {error}") from error
     config = path / "millrace.toml"
     with serve(corpus.path) as base_url, server.api():
         from flows.mill import mill

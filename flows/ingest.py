@@ -34,6 +34,7 @@ from pipeline.step import Annotator, digest
 from pipeline.web import intake
 from pipeline.web.source import WebSource
 from storage import parts, snapshot
+from storage.beginning import begun
 from storage.errors import SnapshotIncomplete
 from storage.store import Store
 
@@ -201,8 +202,13 @@ def told(label: str, question: Callable[[], int]) -> int:
 
 
 def run(config: Config) -> Ingested:
-    """The whole ingest, inside a flow run."""
-    store = config.open_store(create=True)
+    """The whole ingest, inside a flow run; a first one that fails before anything came in leaves no store behind."""
+    with begun(config.store.path, config.run.memory_limit) as store:
+        return brought_in(store, config)
+
+
+def brought_in(store: Store, config: Config) -> Ingested:
+    """What is new of every source, decided on and in a snapshot."""
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
     with Workers(config.run) as workers:
@@ -218,6 +224,10 @@ def run(config: Config) -> Ingested:
         came_in, kept = funnel_totals(store)
         if not kept and failed:
             raise SourceError(told_off)
+        if not came_in:
+            raise SnapshotIncomplete(
+                "nothing came in: no source holds a picture or a text; look at their paths"
+            )
         if not kept:
             raise SnapshotIncomplete("no row was kept: `millrace stats` shows what came in and where it went")
         fitted = tokenizers.ready(store, config)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from storage.settings import Settings
 
 OWN = "own"
 """The name of the filtering network that is trained on the user's own corpus."""
 
 
-class ImageTextConfig(BaseModel):
+class ImageTextConfig(Settings):
     """Which open_clip model gives pictures and texts their vectors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
         OWN,
@@ -32,14 +32,12 @@ class ImageTextConfig(BaseModel):
         return self
 
 
-class FilteringConfig(BaseModel):
+class FilteringConfig(Settings):
     """The data filtering network: a small contrastive model, fitted once on the trusted part of the corpus.
 
     Fang et al., "Data Filtering Networks", 2023 (arXiv 2309.17425): what makes a good filter is the quality of what
     it was trained on, not how well it classifies.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[str, ...] = Field((), description="Names of the trusted sources; all if empty.")
     langs: tuple[str, ...] = Field((), description="Languages of the texts that it learns; all if empty.")

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from model.objectives_config import ObjectivesConfig
+from storage.settings import Settings
 
 PRESETS = {"tiny": 1, "small": 2, "base": 5, "large": 12}
 """The dial: about 2.7M, 10M, 125M and 1B parameters."""
@@ -28,12 +29,6 @@ class ConfigError(ValueError):
 
 Precision = Literal["auto", "fp32", "bf16"]
 """`auto` is bf16 where the machine multiplies it faster."""
-
-
-class Settings(BaseModel):
-    """Frozen settings: a typo is a readable error that names the field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Vocabulary(Settings):
@@ -210,10 +205,10 @@ class BatchConfig(Settings):
     fill: float = Field(
         default=1.0, gt=0, le=2, description="Units drawn per step, in units of what fits on average"
     )
-    task_weights: dict[str, float] = {}
+    task_weights: dict[str, float] = Field(default={})
     """Relative frequency of a task ("caption") or of a task in a language ("caption:en") among a picture's
     texts; 1 if not named, 0 leaves it out."""
-    language_weights: dict[str, float] = {}
+    language_weights: dict[str, float] = Field(default={})
     short_first: float = Field(
         default=0.0, ge=0, le=1, description="Share of the steps that read only pictures with short texts"
     )
@@ -273,7 +268,7 @@ class TrainConfig(Settings):
     """A training run."""
 
     preset: str | int = "tiny"
-    model: dict[str, object] = {}
+    model: dict[str, object] = Field(default={})
     """Overrides of the preset: ModelConfig's fields."""
     steps: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(

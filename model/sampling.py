@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from model.config import Settings
+from storage.settings import Settings
 
 Modalities = Literal["text", "image", "mixed"]
 

@@ -11,11 +11,12 @@ from typing import Literal
 
 import ftfy
 from ftfy import badness, fixes
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline import repeats
 from pipeline.markup import stripped, unescaped
 from pipeline.text import clean, plain
+from storage.settings import Settings
 
 LONGEST_CAPTION = 2000
 """Characters; what is longer is no caption, and has no tail."""
@@ -67,10 +68,8 @@ _TAIL = 140
 Told = str | None
 
 
-class Denoise(BaseModel):
+class Denoise(Settings):
     """Which noise is taken out; a setting that is off leaves its kind as it came."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mojibake: bool = Field(True, description='Repair UTF-8 that was read as another encoding: "cafÃ©".')
     markup: bool = Field(True, description='Remove HTML tags and decode entities; "a < b" and "R&D" stay.')

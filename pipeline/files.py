@@ -60,8 +60,25 @@ def files(pattern: str) -> list[File]:
     found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns
     found = [path for path in found if path.is_file()]
     if not found:
-        raise SourceError(f'path = "{pattern}": no such file, and no file that the pattern fits')
+        raise _none(pattern)
     return [*found]
+
+
+def look_for(pattern: str) -> None:
+    """Looks for a first file of this machine of that name or pattern; a bucket is not asked.
+
+    Raises:
+        SourceError: there is none.
+    """
+    place = at(pattern)
+    if isinstance(place, S3File) or place.is_file():
+        return
+    if not any(Path(name).is_file() for name in glob.iglob(pattern, recursive=True)):  # noqa: PTH207
+        raise _none(pattern)
+
+
+def _none(pattern: str) -> SourceError:
+    return SourceError(f'path = "{pattern}": no such file, and no file that the pattern fits')
 
 
 def _objects(place: S3File) -> list[S3File]:
@@ -75,7 +92,7 @@ def _objects(place: S3File) -> list[S3File]:
     deep = len(parts) - first > 1 or parts[-1] == "**"
     found = [file for file in home.below(deep) if _fits(file.key.split("/")[first:], parts[first:])]
     if not found:
-        raise SourceError(f'path = "{place.shown}": no such file, and no file that the pattern fits')
+        raise _none(place.shown)
     return sorted(found, key=lambda file: file.path)
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline import sentences
 from pipeline.step import digest
 from pipeline.tokens.text_bpe import TextBPE
+from storage.settings import Settings
 
 Count = Callable[[Sequence[str]], Sequence[int]]
 """Tokens of each text."""
@@ -31,10 +32,8 @@ LETTERS = bytes(n for n in range(128) if chr(n).isalpha() or n == 32)
 _FINER = (sentences.clauses, sentences.words, sentences.groups, sentences.characters)
 
 
-class Segment(BaseModel):
+class Segment(Settings):
     """How long a text and a document may be; longer ones are cut. Nothing is cut by default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     passage_tokens: int | None = Field(
         None, ge=32, description="Most tokens of a text; longer ones are cut between sentences."

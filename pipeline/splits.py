@@ -10,21 +10,20 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.matching import components
 from pipeline.stage import counted, decision_rows
 from pipeline.step import digest
 from storage import parts
+from storage.settings import Settings
 from storage.store import Store
 
 STAGE = "split"
 
 
-class Splits(BaseModel):
+class Splits(Settings):
     """What share of the clusters goes where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     validation: float = Field(0.02, ge=0, lt=1, description="Share of clusters held out for tuning.")
     test: float = Field(0.02, ge=0, lt=1, description="Share of clusters held out for the last word.")

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from storage.content import content
+from storage.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,10 +28,8 @@ class StepError(Exception):
     """A step cannot be loaded or configured; the message says what to change."""
 
 
-class Step(BaseModel):
+class Step(Settings):
     """What all steps share: settings, version, fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: ClassVar[int] = 1
     """Raised whenever the same settings would give another result."""
@@ -170,6 +168,10 @@ class Source(Step, ABC):
     """Yields shards, and reads one."""
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset()
+
+    def check(self) -> None:
+        """Raises SourceError if a file or folder of this machine that it names is not there: asked before Prefect
+        starts, which takes a while. Reads no file, and asks no bucket."""
 
     def state(self) -> str | None:
         """A digest of all that listing would look at, where that is much cheaper than listing; else None."""

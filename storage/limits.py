@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from storage import faces
 from storage.content import content
+from storage.settings import Settings
 
 
-class Limits(BaseModel):
+class Limits(Settings):
     """What is taken, and how it is stored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_bytes: int = Field(default=50 << 20, gt=0, description="Longest file taken, in bytes.")
     max_pixels: int = Field(default=64_000_000, gt=0, le=89_000_000, description="Most pixels decoded.")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
-from pipeline.gallery.scene import Scene, caption, pick, recoloured, sample
+from pipeline.gallery.scene import Scene, caption, pick, recoloured, recolourings, sample
 
 T = TypeVar("T")
 
@@ -69,6 +69,14 @@ APART = 4.0
 """Two pictures that show the same differ in the place of some object by at least this, in pixels of 64."""
 
 
+MOST = 1_000_000
+"""Pictures that the six digits of a name tell apart."""
+
+
+class GalleryTooLarge(Exception):
+    """More pictures are asked for than can be named; the message says how many there can be."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture of the corpus, and how it came to be."""
@@ -119,10 +127,16 @@ def default_heldout(size: int) -> int:
 
 @lru_cache(maxsize=2)
 def plan(seed: int, size: int, heldout: int | None = None, noise: str = "demo") -> Corpus:
-    """Plans `size` training pictures, defects among them in the shares of NOISE, and the held-out ones."""
+    """Plans `size` training pictures, defects among them in the shares of NOISE, and the held-out ones.
+
+    Raises:
+        GalleryTooLarge: more than MOST of either.
+    """
+    number = default_heldout(size) if heldout is None else heldout
+    if max(size, number) > MOST:
+        raise GalleryTooLarge(f"{max(size, number):,} pictures: a gallery holds {MOST:,} at most")
     rng = random.Random(f"gallery {seed} plan {size}")
     seen = Layouts()
-    number = default_heldout(size) if heldout is None else heldout
     held = tuple(
         Picture(f"h{i:06d}", "heldout", "clean", scene, scene)
         for i, scene in enumerate(islice(fresh(seed, seen, held_out=True), number))
@@ -149,13 +163,26 @@ class Layouts:
 
     def add(self, scene: Scene) -> bool:
         """False, and nothing remembered, if a picture that shows the same looks nearly the same."""
-        objects = sorted(scene.objects, key=lambda placed: (placed.group, placed.x))
-        layout = [value for placed in objects for value in (placed.x, placed.y)]
-        others = self._seen[scene.groups, scene.relation, scene.background]
-        if any(all(abs(a - b) < APART for a, b in zip(layout, other, strict=True)) for other in others):
+        if not self.free(scene):
             return False
-        others.append(layout)
+        self._shown_alike(scene).append(_layout(scene))
         return True
+
+    def free(self, scene: Scene) -> bool:
+        """Whether no picture that shows the same looks nearly the same."""
+        layout = _layout(scene)
+        return not any(
+            all(abs(a - b) < APART for a, b in zip(layout, other, strict=True))
+            for other in self._shown_alike(scene)
+        )
+
+    def _shown_alike(self, scene: Scene) -> list[list[float]]:
+        return self._seen[scene.groups, scene.relation, scene.background]
+
+
+def _layout(scene: Scene) -> list[float]:
+    objects = sorted(scene.objects, key=lambda placed: (placed.group, placed.x))
+    return [value for placed in objects for value in (placed.x, placed.y)]
 
 
 def fresh(seed: int, seen: Layouts, *, held_out: bool) -> Iterator[Scene]:
@@ -182,7 +209,7 @@ def _draft(
     for kind, many in number.items():
         for _ in range(many if kind != "clean" else 0):
             if kind in FROM_CLEAN:
-                draft.append(_derive(rng, kind, draft, next(originals), seen))
+                draft.append(_derive(rng, kind, draft, _original(kind, draft, originals, seen), seen))
             elif kind in LEAKS:
                 leaked = next(leakable)
                 draft.append(Picture("", "", kind, leaked.scene, leaked.scene, of=leaked.name))
@@ -191,6 +218,14 @@ def _draft(
                 told = _another(rng, draft, scene) if kind == "mismatched_caption" else scene
                 draft.append(Picture("", "", kind, scene, told))
     return draft
+
+
+def _original(kind: str, draft: list[Picture], originals: Iterator[int], seen: Layouts) -> int:
+    """The next picture to derive one from. What is there in every other colour already, as happens by chance among
+    60,000 pictures, cannot be recoloured and is passed over."""
+    if kind != "recoloured":
+        return next(originals)
+    return next(n for n in originals if any(map(seen.free, recolourings(draft[n].scene))))
 
 
 def _derive(rng: random.Random, kind: str, draft: list[Picture], original: int, seen: Layouts) -> Picture:

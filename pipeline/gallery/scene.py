@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar
 
 from pipeline.gallery.grammar import (
@@ -158,12 +159,26 @@ def apart(a: Placed, b: Placed) -> bool:
 def recoloured(scene: Scene, rng: random.Random) -> Scene:
     """The same layout in other colours: a different picture with a different caption, not a copy."""
     while True:
-        groups = [replace(group, colour=pick(rng, COLOURS)) for group in scene.groups]
-        new = [g.colour for g in groups]
-        old = [g.colour for g in scene.groups]
-        changed = len(set(new)) == len(new) and all(a != b for a, b in zip(new, old, strict=True))
-        if changed and not any(g.unseen for g in groups):
-            return reordered(replace(scene, groups=tuple(groups)))
+        other = _in_colours(scene, [pick(rng, COLOURS) for _ in scene.groups])
+        if other is not None:
+            return other
+
+
+def recolourings(scene: Scene) -> Iterator[Scene]:
+    """Everything that `recoloured` may give."""
+    for colours in product(COLOURS, repeat=len(scene.groups)):
+        other = _in_colours(scene, colours)
+        if other is not None:
+            yield other
+
+
+def _in_colours(scene: Scene, colours: Sequence[str]) -> Scene | None:
+    """The scene in other colours, or None where one stays, two are the same, or training never shows one so."""
+    groups = tuple(replace(group, colour=new) for group, new in zip(scene.groups, colours, strict=True))
+    stays = any(new == group.colour for new, group in zip(colours, scene.groups, strict=True))
+    if stays or len(set(colours)) < len(colours) or any(group.unseen for group in groups):
+        return None
+    return reordered(replace(scene, groups=groups))
 
 
 def reordered(scene: Scene) -> Scene:

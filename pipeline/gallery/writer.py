@@ -83,6 +83,7 @@ def write(
 
     Raises:
         GalleryExists: `path` holds another corpus or other files.
+        GalleryTooLarge: more pictures than a corpus can hold.
     """
     path = Path(path)
     corpus = plan(seed, size, heldout)

@@ -56,6 +56,11 @@ class CNXML(WebSource):
     documents: bool = Field(True, description="Paragraphs too, in reading order with the figures.")
     shard_rows: int = Field(16, gt=0, description="Modules in a part.")
 
+    def check(self) -> None:
+        for pattern in (self.collections, self.path):
+            if pattern:
+                files.look_for(pattern)
+
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
         """Lists the modules that are new, changed or due again.
 

@@ -57,6 +57,11 @@ class Folder(RowSource):
     )
     shard_rows: int = Field(default=1024, gt=0, description="Pictures in a part.")
 
+    def check(self) -> None:
+        root = at(self.path)
+        if isinstance(root, Path) and not root.is_dir():
+            raise SourceError(f'path = "{self.path}": no such folder')
+
     def state(self) -> str:
         """A digest of the names, sizes and times of all files; no table is read for it."""
         items, tables, sidecars = self._files(at(self.path))
@@ -113,9 +118,8 @@ class Folder(RowSource):
         """Pictures, tables at the top, and .txt and .json files, the latter two with their versions."""
         if isinstance(root, S3File):
             return _listing(root)
-        if root.is_dir():
-            return _walk(root)
-        raise SourceError(f'path = "{self.path}": no such folder')
+        self.check()
+        return _walk(root)
 
     def _table(self, tables: list[str]) -> str | None:
         if self.metadata is not None:

@@ -23,8 +23,12 @@ class Gallery(Source):
     version: ClassVar[int] = corpus.VERSION
 
     seed: int = 0
-    size: int = Field(20_000, ge=1, description="training pictures, planted defects among them")
-    heldout: int | None = Field(None, ge=0, description="held-out pictures; unset: size / 20, at least 100")
+    size: int = Field(
+        20_000, ge=1, le=corpus.MOST, description="training pictures, planted defects among them"
+    )
+    heldout: int | None = Field(
+        None, ge=0, le=corpus.MOST, description="held-out pictures; unset: size / 20, at least 100"
+    )
     noise: Literal["demo", "web"] = Field(
         "demo", description="how much of it is bad: one picture in six, or two in three"
     )

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipeline import records
 from pipeline.errors import BucketError, SourceError
-from pipeline.files import File, S3File, at, each, parquet, reading
+from pipeline.files import File, S3File, at, each, look_for, parquet, reading
 from pipeline.rows import FIELDS, Positions, RowSource, as_position, as_text, as_texts, batches
 from pipeline.step import Shard, digest
 
@@ -37,6 +37,9 @@ class Parquet(RowSource):
         default=None, description="A SELECT over the files, each a view named by its stem."
     )
     shard_rows: int = Field(default=1024, gt=0, description="Rows in a part, about.")
+
+    def check(self) -> None:
+        look_for(self.path)
 
     def shards(self, known: pa.Table) -> Iterator[Shard]:
         """Ranges of rows, known again by the files' size, beginning and end.

@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import Field
 
 from pipeline import records
+from pipeline.files import look_for
 from pipeline.rows import Positions, as_text, unseen
 from pipeline.step import Shard, digest
 from pipeline.web.client import Web
@@ -39,6 +40,9 @@ class UrlList(WebSource):
         description='What relative URLs are relative to, or a pattern that holds one: "https://host/{}.jpg".',
     )
     shard_rows: int = Field(default=1024, gt=0, description="Rows in a part.")
+
+    def check(self) -> None:
+        look_for(self.path)
 
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
         """Lists the rows that are new, changed or due again, in the order of the list.

@@ -52,6 +52,9 @@ class Warc(PageSource):
     )
     shard_rows: int = Field(64, gt=0, description="Pages in a part.")
 
+    def check(self) -> None:
+        files.look_for(self.path)
+
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
         """Stretches of records, found by reading each new file's headers once.
 

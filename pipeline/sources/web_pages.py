@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from pipeline import records
+from pipeline.files import look_for
 from pipeline.formats import sitemap
 from pipeline.formats.archive import HTML
 from pipeline.formats.html import read_page
@@ -62,6 +63,10 @@ class WebPages(PageSource):
     limit: int | None = Field(None, gt=0, description="Most new or changed pages of one run.")
     max_sitemaps: int = Field(1000, gt=0, description="Most sitemaps read.")
     shard_rows: int = Field(32, gt=0, description="Pages in a part.")
+
+    def check(self) -> None:
+        if self.path:
+            look_for(self.path)
 
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
         """Lists the pages that are new, changed or due again.

@@ -44,6 +44,9 @@ class WebDataset(RowSource):
 
     path: str = Field(description='A tar file, or a pattern ("shards/*.tar", "s3://bucket/shards/*.tar").')
 
+    def check(self) -> None:
+        files.look_for(self.path)
+
     def shards(self, known: pa.Table) -> Iterator[Shard]:
         """One shard for each tar, known again by its size, beginning and end.
 

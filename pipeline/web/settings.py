@@ -5,17 +5,16 @@ from __future__ import annotations
 import ipaddress
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pipeline.decoders import MEMORY
+from storage.settings import Settings
 
 Signal = Literal["robots", "x-robots-tag", "meta", "tdmrep"]
 
 
-class FetchSettings(BaseModel):
+class FetchSettings(Settings):
     """How URLs are fetched."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     concurrency: int = Field(128, ge=1, le=4096, description="Requests under way at once, slow ones apart.")
     per_host: int = Field(8, ge=1, le=256, description="Requests under way at one host.")

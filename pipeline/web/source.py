@@ -51,6 +51,9 @@ class WebSource(RowSettings, ABC):
 
     unfingerprinted: ClassVar[frozenset[str]] = frozenset({"path", "shard_rows"})
 
+    def check(self) -> None:
+        """Raises SourceError if a file of this machine that it names is not there, as `Source.check` does."""
+
     @abstractmethod
     def shards(self, known: Known, web: Web) -> Generator[Shard, None, str | None]:
         """Lists what is new or changed; equal keys mean equal content. Returns the new cursor, or None for none.

@@ -211,6 +211,30 @@ MISTAKES = {
     "unknown table": ("[midia]\nmax_side = 9", ("midia", "media")),
     "out of range": ("[run]\nworkers = 0", ("run.workers", "greater than or equal to 1")),
     "wrong type": ("[run]\nworkers = 'many'", ("run.workers", "integer")),
+    "a number in quotes": (
+        '[tokens.text]\nvocab_size = "1024"',
+        ("tokens.text.vocab_size", 'a number is wanted, not the text "1024"', "without quotes"),
+    ),
+    "a share in quotes": ('[splits]\nvalidation = "0.02"', ("splits.validation", "a number is wanted")),
+    "a number in quotes, of a list": (
+        '[tokens.image]\nlevels = ["8", 5]',
+        ("tokens.image.levels", 'not the text "8"'),
+    ),
+    "a number in quotes, of a step": (
+        '[[filters]]\nuse = "filters.size"\nwidth = "32"',
+        ("[filters.size] `width`", "a number is wanted"),
+    ),
+    "a number in quotes, of a source": (
+        '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "x"\nsegment = {passage_tokens = "256"}',
+        ("sources.0.segment.passage_tokens", "a number is wanted"),
+    ),
+    "yes in quotes": ('[media]\npanels = "yes"', ("media.panels", "true or false is wanted")),
+    "a number for yes": ("[media]\npanels = 1", ("media.panels", "true or false is wanted, not 1")),
+    "yes for a number": ("[run]\nworkers = true", ("run.workers", "a number is wanted, not true")),
+    "a number of the environment": (
+        '[train]\nsteps = "${STEPS}"',
+        ("train.steps", "valid integer", "environment variable in paths alone"),
+    ),
     "wrong choice": ("[run]\nrunner = 'ships'", ("run.runner", "threads", "processes")),
     "not TOML": ("[run\nworkers = 1", ("not valid TOML", "line 1")),
     "no such step": ('[[filters]]\nuse = "filters.beauty"', ("filters.beauty", "no such module")),
@@ -230,6 +254,10 @@ MISTAKES = {
     "a step by its path": ('[[filters]]\nuse = "../x"', ('use = "../x"', "no such module")),
     "a device that is none": ('[train]\nseconds = 1\ndevice = "gpu"', ("train.device", "cuda")),
     "memory that is none": ('[run]\nmemory_limit = "much"', ("run.memory_limit",)),
+    "more drawn pictures than there can be": (
+        '[[sources]]\nuse = "sources.gallery"\nname = "a"\nsize = 2_000_000',
+        ("[sources.a] `size`", "less than or equal to 1000000"),
+    ),
     "source without a name": ('[[sources]]\nuse = "sources.folder"\npath = "x"', ("name",)),
     "a name twice": (
         '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "x"\n'
@@ -296,13 +324,25 @@ def test_a_port_that_no_machine_has(milled: Any) -> None:
 
 
 def test_a_missing_folder_of_a_source(tmp_path: Path, prefect_api: str) -> None:
-    """Found inside the flow: Prefect would show a traceback."""
+    """As a person sees it: a line, and nothing of Prefect."""
     config = written(tmp_path, '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "nowhere"')
     done = real("ingest", "-c", config, "--json", folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip().splitlines() == [
         f'error: source a: path = "{tmp_path}/nowhere": no such folder'
     ]
+
+
+def test_a_mistake_that_only_reading_finds(tmp_path: Path, prefect_api: str) -> None:
+    """Found inside the flow: Prefect would show a traceback."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "captions.csv").write_text("pic,caption\na.png,a bear\n")
+    config = written(tmp_path, '[[sources]]\nuse = "sources.folder"\nname = "a"\npath = "pictures"')
+    done = real("ingest", "-c", config, "--json", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("error: source a: captions.csv: which column holds the file?")
 
 
 def test_nothing_to_ingest(tmp_path: Path, prefect_api: str) -> None:
@@ -344,6 +384,8 @@ def test_a_demo_where_something_else_lies(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mine.txt").write_text("mine")
     assert "data" in complaint(run("demo", "--path", tmp_path, "--size", 200))
+    said = complaint(run("demo", "--path", tmp_path / "large", "--size", 2_000_000))
+    assert "--size: 2,000,000 pictures: a gallery holds 1,000,000 at most" in said
 
 
 def test_a_port_that_is_taken(gallery: Any) -> None:

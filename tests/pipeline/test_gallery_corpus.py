@@ -1,6 +1,7 @@
 """The planned corpus: every defect at its share, copies that are copies, and lies only where planned."""
 
 import io
+import random
 import re
 from collections import Counter
 
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.gallery import corpus as corpora
-from pipeline.gallery.corpus import COPIES, EXPECT, LEAKS, SHARES, SOURCES, plan
+from pipeline.gallery import scene as scenes
+from pipeline.gallery.corpus import COPIES, EXPECT, LEAKS, SHARES, SOURCES, GalleryTooLarge, plan
 from pipeline.gallery.grammar import SHAPES, UNSEEN
 from pipeline.gallery.pictures import encoded
 from pipeline.gallery.render import render
@@ -72,6 +74,34 @@ def test_each_original_is_clean_and_copied_once():
     derived = of_kind(*COPIES, "shared_picture", "recoloured")
     assert len({p.of for p in derived}) == len(derived)
     assert all(NAMED[p.of].kind == "clean" and NAMED[p.of].source != "heldout" for p in derived)
+
+
+@pytest.mark.timeout(60)
+def test_a_picture_that_is_there_in_every_other_colour_is_passed_over(monkeypatch):
+    """Two colours on one ground are soon everywhere; all eight on four, by chance, from 60,000 pictures on."""
+    for name, few in (("COLOURS", ("green", "cyan")), ("TEXTURES", ("plain",)), ("BACKGROUNDS", ("white",))):
+        monkeypatch.setattr(scenes, name, few)
+    found = plan.__wrapped__(0, 3000, 0)  # not kept for who asks for it with all colours
+    originals = [picture for picture in found.pictures if picture.kind not in (*COPIES, "shared_picture")]
+    seen = corpora.Layouts()
+    assert all(seen.add(picture.scene) for picture in originals), "no two look nearly the same"
+    alone = [picture.scene for picture in originals if len(picture.scene.objects) == 1]
+    assert any(not any(map(seen.free, scenes.recolourings(scene))) for scene in alone)
+    assert sum(picture.kind == "recoloured" for picture in originals) == 60
+
+
+def test_what_recolouring_may_give_is_known():
+    for picture in CORPUS.pictures[:20]:
+        rng, every = random.Random(picture.name), list(scenes.recolourings(picture.scene))
+        assert len(set(every)) == len(every)
+        assert {scenes.recoloured(picture.scene, rng) for _ in range(2000)} <= set(every)
+
+
+@pytest.mark.parametrize("asked", [(0, corpora.MOST + 1), (0, 10, corpora.MOST + 1)])
+def test_more_pictures_than_can_be_named_are_refused_before_any_is_planned(asked, monkeypatch):
+    monkeypatch.setattr(corpora, "sample", lambda *_, **__: pytest.fail("a scene was drawn"))
+    with pytest.raises(GalleryTooLarge, match="1,000,001 pictures: a gallery holds 1,000,000 at most"):
+        plan(*asked)
 
 
 def test_exact_copies_have_the_same_bytes_and_caption():

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.gallery import truth, writer
-from pipeline.gallery.corpus import COPIES, LEAKS, UNREADABLE, plan
+from pipeline.gallery.corpus import COPIES, LEAKS, MOST, UNREADABLE, GalleryTooLarge, plan
 from pipeline.gallery.pictures import encoded
 from pipeline.gallery.server import serve
 from pipeline.gallery.texts import rows
@@ -209,3 +209,9 @@ def test_scores_count_what_was_found_missed_and_wrongly_dropped(written):
     both = truth.score_copies(told, {*pairs, *pairs.values()})
     assert both.right == 0 and both.precision == 0
     assert truth.score_copies(told, {*pairs, *by_kind["recoloured"]}).precision < 1
+
+
+def test_a_corpus_that_is_too_large_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(GalleryTooLarge, match="a gallery holds 1,000,000 at most"):
+        write(tmp_path / "demo", size=MOST + 1)
+    assert list(tmp_path.iterdir()) == []

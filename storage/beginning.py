@@ -1,0 +1,81 @@
+"""A store that is made for a first attempt, and goes again if the attempt fails before anything came in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage import parts
+from storage.store import MEMORY_LIMIT, Store
+
+IN_USE = ".locks/in-use"
+"""Locked, by any number at once, by all who bring something in."""
+LISTINGS = "cursors"
+"""The table of where sources were left: alone, it says that they were looked at and held nothing."""
+
+
+@contextmanager
+def begun(path: str | Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[Store]:
+    """Opens the store in a folder, and makes one where there is no such folder: after an error that came before any
+    row did, the folder is gone again, unless somebody else has begun to use it.
+
+    Raises:
+        StoreError: as `Store.open` does.
+    """
+    new = not Path(path).expanduser().exists()
+    store, lock = _held(path, memory_limit)
+    try:
+        yield store
+    except Exception:
+        if new and _alone(lock) and _empty(store):
+            _remove(store.path)
+        raise
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
+        os.close(lock)
+
+
+def _held(path: str | Path, memory_limit: str) -> tuple[Store, int]:
+    """The store, and a lock that says it is in use; opened again if it was taken away before the lock was there."""
+    while True:
+        store = Store.open(path, memory_limit=memory_limit)
+        file = store.path / IN_USE
+        with suppress(FileNotFoundError):
+            file.parent.mkdir(exist_ok=True)
+            lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if _there(file, lock):
+                return store, lock
+            os.close(lock)
+
+
+def _there(file: Path, lock: int) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(lock))
+    except FileNotFoundError:
+        return False
+
+
+def _alone(lock: int) -> bool:
+    """Whether nobody else uses the store; whoever comes now has to wait, and then finds it gone."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _empty(store: Store) -> bool:
+    return not set(store.tables()) - {LISTINGS} and not parts.waiting(store)
+
+
+def _remove(folder: Path) -> None:
+    """Takes a store away in one step: who opens it meanwhile finds all of it, or nothing."""
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
