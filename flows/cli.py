@@ -255,7 +255,7 @@ def sql(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Asks DuckDB; works while a flow writes.
+    """Asks DuckDB one question; works while a flow writes, reads the tables alone, and changes nothing.
 
     Example: millrace sql "SELECT source, reason, count(*) FROM decisions GROUP BY ALL ORDER BY 3 DESC"
     """
