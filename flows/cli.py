@@ -5,7 +5,6 @@ Prefect and torch are imported by the commands that need them, so that `millrace
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +13,13 @@ from rich.console import Console
 
 from flows import asking, server
 from flows import export as exporting
+from flows import lineage as lineages
 from flows import reconstruct as reconstructing
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from flows.printing import print_rows, print_scores, show, tell
+from flows.quiet import checked, quiet_prefect
 
 app = typer.Typer(
     help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
@@ -41,29 +42,10 @@ def command(function: F) -> F:
     return made
 
 
-def quiet_prefect(home: Path) -> None:
-    """Prefect keeps its files beside the project, phones nobody, and leaves the terminal to the progress bars."""
-    defaults = {
-        "PREFECT_HOME": str((home / ".prefect").resolve()),
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # it shows a traceback for any mistake
-        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-        "PREFECT_CLI_PROMPT": "false",
-    }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-
-
-def checked(config: Path, *, store: bool = False) -> None:
-    """Finds mistakes in the configuration before Prefect starts, which takes a while."""
-    from flows.config import read
-
-    settings = read(config)
-    if store:
-        settings.open_store()
-    quiet_prefect(Path())
+def group(name: str, commands: typer.Typer) -> typer.Typer:
+    """Registers commands under a name of their own."""
+    app.add_typer(commands, name=name)
+    return commands
 
 
 @command
@@ -388,6 +370,7 @@ def up(
 
 export = command(exporting.export)
 steps = command(listing.steps)
+lineage = group("lineage", lineages.app)
 
 
 def main() -> None:
