@@ -232,6 +232,23 @@ def recheck(
 
 
 @command
+def maintain(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Puts small files together, and removes what nothing needs: old files, orphaned pictures, checkpoints beyond the newest.
+
+    Works beside flows and readers; [maintain] says what is kept. Example: millrace maintain --json
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import maintain as flow
+
+        done = flow.start(str(config))
+    if as_json:
+        show(done, True)
+        return
+    print_rows(flow.rows(done))
+
+
+@command
 def sql(
     query: Annotated[str, typer.Argument(help="A DuckDB query over the store's tables and views.")],
     config: ConfigOption = DEFAULT_CONFIG,

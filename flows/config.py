@@ -27,6 +27,7 @@ from storage import contamination
 from storage.limits import Limits
 from storage.store import MEMORY_LIMIT, Store
 from storage.tables import TABLES
+from storage.upkeep import Keep
 
 
 class ConfigError(Exception):
@@ -175,6 +176,7 @@ class Config(Settings):
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
     ablate: AblateConfig = AblateConfig()
+    maintain: Keep = Keep()
 
     def allowing(self, contaminated: bool) -> Config:
         """The same, with held-out rows in training allowed if asked for."""

@@ -34,6 +34,9 @@ DEPLOYMENTS = (
     Deployment("retrain", "flows.mill.mill", "The whole mill: ingest, train, evaluate, report."),
     Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
+    Deployment(
+        "maintain", "flows.maintain.maintain", "Compacts tables, removes what nothing needs.", "0 1 * * 0"
+    ),
     Deployment("ablate", "flows.ablate.ablate", "Asks whether each step pays, on a copy of the store."),
     Deployment("report", "flows.report.report", "Writes the report and the catalog.", "0 6 * * *"),
 )

@@ -53,7 +53,7 @@ def checkpoint(
     if listed is not None and not as_json:
         written(listed, output)
         return
-    told = {"checkpoint": about(store, found), "counts": lineage.counts(store, found)}
+    told: dict[str, Any] = {"checkpoint": about(store, found), "counts": lineage.counts(store, found)}
     if listed is not None:
         if output:
             written(listed, output)
