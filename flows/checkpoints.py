@@ -11,7 +11,8 @@ from flows.config import ConfigError
 from model.checkpoint import META, CheckpointError
 from model.generate import Model
 from model.tokenizers import Tokenizers
-from storage import lineage
+from storage import champions, lineage
+from storage.champions import CHAMPION
 from storage.store import Store
 
 
@@ -26,24 +27,43 @@ class Loaded:
     tokenizers: Tokenizers
 
 
-def load(store: Store, checkpoint: str = "latest") -> Loaded:
-    """Loads a checkpoint by id (or its beginning), by run id, or the newest one.
+def row_of(store: Store, checkpoint: str = "latest") -> dict[str, Any]:
+    """The row of a checkpoint by id (or its beginning), by run id, the newest one, or the champion.
 
     Raises:
         ConfigError: there is none of that name, or its weights were pruned.
     """
     rows = lineage.checkpoints(store)
+    if checkpoint == CHAMPION:
+        checkpoint = champions.champion(store) or ""
+        if not checkpoint:
+            raise ConfigError(
+                f"{store.path} has no champion yet ({known(rows)}): `millrace promote` makes one"
+            )
     meant = lineage.candidates(rows, checkpoint)
     there = [row for row in meant if is_there(store, row)]
-    if not there:
-        raise pruned(store, rows, meant[-1]) if meant else unknown(store, rows, checkpoint)
-    row = there[-1]
+    if there:
+        return there[-1]
+    if meant:
+        raise pruned(store, rows, meant[-1])
+    raise ConfigError(
+        f'no checkpoint "{checkpoint}" in {store.path} ({known(rows)}); `millrace train` makes one'
+    )
+
+
+def load(store: Store, checkpoint: str = "latest") -> Loaded:
+    """Loads a checkpoint; its name may be what `row_of` takes.
+
+    Raises:
+        ConfigError: there is none of that name, or its weights were pruned.
+    """
+    row = row_of(store, checkpoint)
     try:
         model = Model.load(folder(store, row))
     except (CheckpointError, FileNotFoundError):
         if is_there(store, row):
             raise
-        raise pruned(store, rows, row) from None  # in this moment
+        raise pruned(store, lineage.checkpoints(store), row) from None  # in this moment
     assert model.saved is not None
     meta = model.saved.meta
     tokenizers = Tokenizers.load(store.folder("tokenizers"), meta["text_tokenizer"], meta["image_tokenizer"])
@@ -60,10 +80,9 @@ def is_there(store: Store, row: Mapping[str, Any]) -> bool:
     return (folder(store, row) / META).is_file()
 
 
-def unknown(store: Store, rows: Sequence[Mapping[str, Any]], name: str) -> ConfigError:
-    """What to say of a name that no checkpoint has."""
-    known = ", ".join(row["checkpoint_id"] for row in rows[-5:]) or "none yet"
-    return ConfigError(f'no checkpoint "{name}" in {store.path} ({known}); `millrace train` makes one')
+def known(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The newest checkpoints, as the part of a message."""
+    return ", ".join(row["checkpoint_id"] for row in rows[-5:]) or "none yet"
 
 
 def pruned(store: Store, rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> ConfigError:

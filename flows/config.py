@@ -142,6 +142,44 @@ class AblateConfig(Settings):
     )
 
 
+class PromoteConfig(Settings):
+    """When a new checkpoint takes the place of the champion."""
+
+    gain: float = Field(
+        0.0,
+        ge=-1,
+        le=1,
+        description="Share of held-out rows by which it must be right more often: the lower bound of the 95% interval.",
+    )
+    most_fall: float = Field(
+        0.02, ge=0, le=1, description="Share by which no task, language or source may fall."
+    )
+    falls: dict[str, float] = Field(
+        {}, description='Other limits for some of them, e.g. "language zh" = 0.05.'
+    )
+    least_items: int = Field(50, ge=1, description="Groups of fewer held-out rows say nothing.")
+    approval: bool = Field(False, description="Whether a person must approve, by a form in the Prefect UI.")
+
+
+class DriftConfig(Settings):
+    """When the corpus has moved so far that the champion should be trained anew."""
+
+    limit: float = Field(
+        0.2, gt=0, description="Population stability index of a column beyond which it has drifted."
+    )
+    limits: dict[str, float] = Field({}, description="Other limits for some columns, e.g. lang = 0.1.")
+
+
+class TriggersConfig(Settings):
+    """What starts by itself while `millrace up` serves."""
+
+    retrain_when_new: int = Field(
+        0,
+        ge=0,
+        description="A committed snapshot starts retraining when so many training rows are new to the champion; 0: never.",
+    )
+
+
 class RunConfig(Settings):
     """How the work is spread over this machine."""
 
@@ -175,6 +213,9 @@ class Config(Settings):
     filtering_network: FilteringConfig = FilteringConfig()
     train: TrainConfig = TrainConfig(seconds=300)
     evaluate: EvaluateConfig = EvaluateConfig()
+    promote: PromoteConfig = PromoteConfig()
+    drift: DriftConfig = DriftConfig()
+    triggers: TriggersConfig = TriggersConfig()
     ablate: AblateConfig = AblateConfig()
     maintain: Keep = Keep()
 

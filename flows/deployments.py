@@ -31,7 +31,11 @@ DEPLOYMENTS = (
     Deployment("ingest", "flows.ingest.ingest", "Brings in what is new and commits a snapshot.", "0 2 * * *"),
     Deployment("train", "flows.train.train", "Trains on the newest snapshot.", "0 3 * * 0"),
     Deployment("evaluate", "flows.evaluate.evaluate", "Scores the newest checkpoint on the held-out rows."),
-    Deployment("retrain", "flows.mill.mill", "The whole mill: ingest, train, evaluate, report."),
+    Deployment("promote", "flows.promote.promote", "Holds the newest checkpoint against the champion."),
+    Deployment(
+        "retrain", "flows.retrain.retrain", "The whole mill: ingest, train, evaluate, promote, report."
+    ),
+    Deployment("drift", "flows.drift.drift", "Has the corpus moved away from the champion's?", "0 4 * * *"),
     Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
     Deployment(
@@ -78,18 +82,24 @@ def deployments(config: Path) -> list[Any]:
     return made
 
 
-async def serve(made: list[Any], ready: int) -> None:
-    """Registers the deployments, says so on a file descriptor, and runs what is due until SIGTERM.
+async def serve(made: list[Any], config: Path, ready: int) -> None:
+    """Registers the deployments and what starts them by itself, says so on a file descriptor, and runs what is due until
+    SIGTERM.
 
     What runs then is cancelled: it gets SIGTERM, too, and half a minute to save.
     """
     from prefect.runner import Runner
 
+    from flows import automations
+    from flows.config import read
+
     asked = asyncio.Event()
     runner = Runner(name="millrace", limit=AT_ONCE, pause_on_shutdown=False)
+    ids = {}
     for deployment in made:
         await keep_switches(deployment)
-        await runner.aadd_deployment(deployment)
+        ids[deployment.name] = await runner.aadd_deployment(deployment)
+    await automations.ensure(automations.wanted(ids["retrain"], read(config).triggers))
     running = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # its own handler of SIGTERM starts a coroutine and never awaits it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
@@ -120,4 +130,4 @@ async def keep_switches(deployment: Any) -> None:
 
 if __name__ == "__main__":
     server.end_with(int(sys.argv[2]))
-    asyncio.run(serve(deployments(Path(sys.argv[1])), int(sys.argv[3])))
+    asyncio.run(serve(deployments(Path(sys.argv[1])), Path(sys.argv[1]), int(sys.argv[3])))

@@ -21,6 +21,7 @@ from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, read
 from flows.progress import bar, say
 from flows.say import write_picture
+from flows.tokenizers import decoded
 from model.corpus import load_corpus
 from model.evaluate import Answer, Item, Score, answer_items, nearest_by_pixels, scores
 from model.generate import Sampling, draw_pictures
@@ -108,8 +109,14 @@ def items_of(rows: list[dict[str, Any]], place: dict[str, int], parse: Any) -> l
     ]
 
 
-def codes_of(snapshot: Snapshot) -> tuple[np.ndarray, dict[str, int]]:
-    """Codes int32 [pictures, codes] and each picture's place among them."""
+def codes_of(
+    store: Store, snapshot: Snapshot, loaded: Loaded, asked: list[str]
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Codes int32 [pictures, codes] and each picture's place among them; encoded anew where the snapshot's are of another
+    image tokenizer than the model's."""
+    if snapshot.image_tokenizer != loaded.tokenizers.image.id:
+        pixels = decoded(store, pa.chunked_array([pa.array(asked)]), loaded.tokenizers.image.size)
+        return loaded.tokenizers.image.encode(pixels), {name: i for i, name in enumerate(asked)}
     table = snapshot.image_tokens()
     flat = table["codes"].combine_chunks().flatten().to_numpy()
     return flat.reshape(table.num_rows, -1), {name: i for i, name in enumerate(table["image_id"].to_pylist())}
@@ -162,7 +169,7 @@ def answered(
     rows = held_out(snapshot, config)
     if not rows:
         return snapshot, [], []
-    codes, place = codes_of(snapshot)
+    codes, place = codes_of(store, snapshot, loaded, sorted({row["image_id"] for row in rows}))
     with bar("evaluate", len(rows), "items") as shown:
         answers = answer_items(
             loaded.model,
@@ -203,7 +210,7 @@ def run(config: Config, checkpoint: str) -> dict[str, Any]:
     ]
     found += of_states(store, config, loaded) + drawing.scores(store, config, loaded, parse)
     check_any(found, loaded, config)
-    evaluation = digest([loaded.id, snapshot.content_hash, config.evaluate.model_dump(mode="json")])[:12]
+    evaluation = name_of(loaded.id, snapshot, config)
     keep(store, evaluation, loaded, found, answers)
     folder = store.folder("reports") / evaluation
     draw(loaded, answers, config, folder)
@@ -244,6 +251,14 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         "snapshot": loaded.snapshot,
         "recorded_at": datetime.now(UTC),
     }
+    keep_answers(store, evaluation, answers)
+    store.append(
+        "evaluations", pa.Table.from_pylist([{**same, **asdict(s)} for s in found]), parts=[evaluation]
+    )
+
+
+def keep_answers(store: Store, evaluation: str, answers: list[Answer]) -> None:
+    """Appends what was said of each item, once."""
     items = [
         {"evaluation_id": evaluation, "sample_id": a.sample_id, "task": a.task, "expected": a.expected}
         | {"output": a.output, "correct": a.correct}
@@ -251,9 +266,11 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
     ]
     if items:
         store.append("answers", pa.Table.from_pylist(items), parts=[evaluation])
-    store.append(
-        "evaluations", pa.Table.from_pylist([{**same, **asdict(s)} for s in found]), parts=[evaluation]
-    )
+
+
+def name_of(checkpoint: str, snapshot: Snapshot, config: Config) -> str:
+    """The evaluation of a checkpoint on a snapshot's held-out rows under these settings."""
+    return digest([checkpoint, snapshot.content_hash, config.evaluate.model_dump(mode="json")])[:12]
 
 
 def examples(answers: list[Answer]) -> list[dict[str, Any]]:

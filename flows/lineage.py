@@ -32,7 +32,7 @@ ROWS = ("sample_id", "split", "times_seen", "source", "origin", "licence", "auth
 
 def checkpoint(
     name: Annotated[
-        str, typer.Argument(help="Id of a checkpoint (or its beginning) or of a run, or latest.")
+        str, typer.Argument(help="Id of a checkpoint (or its beginning) or of a run, latest or champion.")
     ],
     rows: Annotated[
         bool, typer.Option("--rows", help="Every row of its snapshot, as CSV (with --json in the document).")

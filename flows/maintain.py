@@ -20,6 +20,7 @@ from storage.store import Store
 REFERRED = """
 SELECT checkpoint_id FROM evaluations
 UNION SELECT config ->> 'checkpoint' FROM runs WHERE kind = 'export'
+UNION SELECT checkpoint_id FROM promotions WHERE outcome <> 'refused'  -- a rollback leads back to them
 """
 
 
@@ -49,7 +50,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def referred(store: Store, config: Config) -> set[str]:
-    """Ids of checkpoints that are never pruned: evaluated or exported ones, and those by which rows are captioned."""
+    """Ids of checkpoints that are never pruned: evaluated, exported or promoted ones, and those by which rows are captioned."""
     with store.connect() as db:
         found = {one for (one,) in db.sql(REFERRED).fetchall() if one}
         known = [one for (one,) in db.sql("SELECT checkpoint_id FROM checkpoints").fetchall()]

@@ -41,6 +41,7 @@ def run(config: Path, port: int) -> None:
     read(config)
     refuse_taken(port)
     os.environ |= {"PREFECT_API_URL": f"http://{HOST}:{port}/api", "PREFECT_LOGGING_LEVEL": "INFO"}
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # Prefect's least: see flows.automations
     with asked_to_stop():
         try:
             serve(config.resolve(), port)

@@ -44,27 +44,32 @@ class Layout:
     see_whole_picture: bool
 
     def lay_out(self, units: Units, rows: int) -> dict[str, np.ndarray]:
-        """Columns of a Batch, int64 `[rows, row_length]` (`positions` has two coordinates), of packed units; `row` counts
-        through all rows."""
+        """Columns of a Batch, int64 `[rows, row_length]` (`positions` has two coordinates, which lie apart in memory), of
+        packed units; `row` counts through all rows."""
         length = self.supply.config.row_length
         number = np.arange(len(units.row)) - np.searchsorted(units.row, units.row)
         runs = self._runs(units, length)
         blank = {**NOTHING, "ids": self.sequences.vocabulary["<pad>"]}
         filled = {name: np.full(rows * length, value, np.int64) for name, value in blank.items()}
-        filled["positions"] = np.zeros((rows * length, 2), np.int64)
+        filled["positions"] = np.zeros((2, rows * length), np.int64)
         shows = runs.trunk | (runs.kind == DRAW)
         words = runs.length - np.where(shows, self.supply.codes + 2, 0)
         where = spread(runs.start, words)
         filled["units"][where] = np.repeat(number[runs.unit], words)
         filled["branches"][where] = np.repeat(runs.branch, words)
         begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
-        filled["positions"][where] = spread(begins, words)[:, None]
+        along = where - np.repeat(runs.start - begins, words)
+        for axis in range(2):
+            filled["positions"][axis, where] = along
         self._lay_texts(filled["ids"], runs)
         if len(shown := np.flatnonzero(shows)):
             at, unit = runs.start[shown] + words[shown], runs.unit[shown]
             self._lay_pictures(filled, at, words[shown], units.picture[unit], number[unit], runs.trunk[shown])
         self._lay_targets(filled, runs, units.captioned[runs.unit])
-        return {name: column.reshape(rows, length, *column.shape[1:]) for name, column in filled.items()}
+        positions = np.moveaxis(filled.pop("positions").reshape(2, rows, length), 0, -1)
+        return {name: column.reshape(rows, length) for name, column in filled.items()} | {
+            "positions": positions
+        }
 
     def _runs(self, units: Units, length: int) -> Runs:
         supply, read = self.supply, units.kind == READ
@@ -101,12 +106,12 @@ class Layout:
             at = at + tagged
         asked = kind != DRAW
         long = np.where(asked, corpus.prompt_ends[text + 1] - corpus.prompt_ends[text], 0)
-        ids[spread(at, long)] = corpus.prompts[spread(corpus.prompt_ends[text], long)]
+        move(corpus.prompts, corpus.prompt_ends[text], ids, at, long)
         at = at + long
         ids[at[asked]] = known["<sep>"]
         at = at + asked
         long = corpus.ends[text + 1] - corpus.ends[text]
-        ids[spread(at, long)] = corpus.ids[spread(corpus.ends[text], long)]
+        move(corpus.ids, corpus.ends[text], ids, at, long)
         ids[(at + long)[asked]] = known["<eos>"]
 
     def _lay_pictures(
@@ -127,9 +132,9 @@ class Layout:
         windows(filled["ids"], codes + 2)[at] = ids
         windows(filled["units"], codes + 2)[at] = number[:, None]
         windows(filled["places"], codes)[at + 1] = np.arange(codes)
-        beside = np.concatenate([[[-1, -1]], sequences.coordinates, [[sequences.extent] * 2]]).ravel() + 1
-        pairs = windows(filled["positions"].reshape(-1), 2 * (codes + 2))
-        pairs[2 * at] = beside + begin[:, None]
+        beside = np.concatenate([[[-1, -1]], sequences.coordinates, [[sequences.extent] * 2]]) + 1
+        for plane, coordinate in zip(filled["positions"], beside.T, strict=True):
+            windows(plane, codes + 2)[at] = coordinate + begin[:, None]
         if self.see_whole_picture:
             windows(filled["blocks"], codes)[at[read] + 1] = number[read, None] + 1
 
@@ -163,6 +168,14 @@ class Layout:
         return np.array(
             [self.sequences.vocabulary.specials.get(f"<{kind}:{name}>", -1) for name in names] or [-1]
         )
+
+
+def move(
+    source: np.ndarray, first: np.ndarray, target: np.ndarray, at: np.ndarray, number: np.ndarray
+) -> None:
+    """Copies stretches: so many values each from `first` on in one array to `at` on in another."""
+    where = spread(at, number)
+    target[where] = source[where + np.repeat(first - at, number)]
 
 
 def windows(column: np.ndarray, width: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from storage import champions
 from storage.errors import LineageNotFound
 
 if TYPE_CHECKING:
@@ -100,12 +101,14 @@ SHORTEST = 6
 
 
 def find(store: Store, name: str) -> dict[str, Any]:
-    """The newest checkpoint by its id (or its beginning) or by the name of its run, or the newest of all; those whose
-    weights were pruned, too.
+    """The newest checkpoint by its id (or its beginning) or by the name of its run, the newest of all, or the champion;
+    those whose weights were pruned, too.
 
     Raises:
         LineageNotFound: there is none of that name; the message has those that are named alike.
     """
+    if name == champions.CHAMPION:
+        name = champions.champion(store) or name
     found = candidates(rows := checkpoints(store), name)
     if found:
         return found[-1]

@@ -45,6 +45,7 @@ STEPS: tuple[Step, ...] = (
     Step(
         2, "samples.http; the tables consents and cursors are made when they are first written", add_columns
     ),
+    Step(3, "the table promotions is made when it is first written", add_columns),
 )
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised by every change to a table below; `storage.migrations` holds a step for each."""
 
 STRING, BINARY, BOOL = pa.string(), pa.binary(), pa.bool_()
@@ -346,6 +346,27 @@ TABLES: dict[str, Table] = {
                 Column("expected", STRING, "Reference."),
                 Column("output", STRING, "What the model said."),
                 Column("correct", BOOL, "Exactly right."),
+                PART,
+            ),
+        ),
+        Table(
+            "promotions",
+            "Every decision on which checkpoint answers for the store: promoted, refused, rolled back.",
+            ("promotion_id",),
+            (
+                Column("promotion_id", STRING, "The decision."),
+                Column("outcome", STRING, "promoted, refused or rolled_back."),
+                Column("checkpoint_id", STRING, "The challenger; after a rollback the champion again."),
+                Column("champion", STRING, "The champion before; null if there was none."),
+                Column("reason", STRING, "Why, in a sentence."),
+                Column("decided_by", STRING, "rule, person or force."),
+                Column("snapshot", STRING, "Whose held-out rows both were asked."),
+                Column("items", LONG, "Held-out rows that both were asked.", "items"),
+                Column("gain", DOUBLE, "Share of right answers, challenger less champion."),
+                Column("low", DOUBLE, "2.5% bound of the gain by a paired bootstrap."),
+                Column("high", DOUBLE, "97.5% bound."),
+                Column("groups", STRING, "JSON: for each group its items, both shares and whether it fell."),
+                at("When."),
                 PART,
             ),
         ),

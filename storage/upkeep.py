@@ -47,7 +47,7 @@ class Keep(BaseModel):
         2,
         ge=1,
         le=10_000,
-        description="Newest checkpoints of every run that stay. Evaluated and exported ones stay anyway.",
+        description="Newest checkpoints of every run that stay. Evaluated, exported and promoted ones stay anyway.",
     )
     copied_mb: int = Field(
         1024,

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from storage.champions import STATEMENTS as CHAMPION
 from storage.lineage import STATEMENTS as LINEAGE
 from storage.tables import Table
 
@@ -90,8 +91,8 @@ def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:
 
 
 def derived(declared: Sequence[Table]) -> list[str]:
-    """The views that join the tables: signals, verdicts, funnel, funnel_check."""
-    return [signals(declared), *FUNNEL, *LINEAGE]
+    """The views that join the tables: signals, verdicts, funnel, funnel_check, champion, and those of lineage."""
+    return [signals(declared), *FUNNEL, *LINEAGE, *CHAMPION]
 
 
 def signals(declared: Sequence[Table]) -> str:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.config import ConfigError, parse, read
-from storage import lineage
+from storage import champions, lineage
 from storage.snapshot import Snapshot, content_hash
 
 STEPS, EVERY = 20, 4
@@ -123,6 +123,14 @@ def test_evaluated_and_exported_checkpoints_stay(mine: Any, tmp_path: Path) -> N
     assert lineage.about(mine.store(), exported)["exports"] == [str(tmp_path / "out")]
     assert [one["step"] for one in maintained(mine)["checkpoints"]] == [12]
     assert left(mine) == [4, 8, 16, 20]
+
+
+def test_champions_stay_and_so_do_those_that_a_rollback_leads_to(mine: Any) -> None:
+    for outcome, step in (("promoted", 4), ("refused", 8), ("promoted", 12)):
+        champions.record(mine.store(), outcome, ids(mine)[step], "why")
+    assert [one["step"] for one in maintained(mine)["checkpoints"]] == [8]
+    told = json.loads(run("lineage", "checkpoint", "champion", "-c", mine.config, "--json").stdout)
+    assert told["checkpoint"]["checkpoint_id"] == ids(mine)[12]
 
 
 def test_a_checkpoint_that_captions_rows_stays(mine: Any) -> None:

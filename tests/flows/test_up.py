@@ -185,3 +185,51 @@ def test_up_says_when_a_part_of_it_dies(mill: Any, up: Any) -> None:
     assert serving.command.process.wait(90) == 1
     assert "error: the Prefect server ended" in serving.command.said()
     assert serving.command.gone(10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_drift_starts_retraining_without_a_person_and_a_lost_process_is_told(mill: Any, up: Any) -> None:
+    """A champion is trained without captions; then they come in: another mix of tasks."""
+    from flows import promote, train
+
+    mill.change("min_words = 2", "min_words = 40")  # no caption is as long: other tasks are left
+    mill.change("steps = 60", "steps = 1")
+    mill.ingest()
+    train.start(str(mill.config))
+    champion = promote.start(str(mill.config))["checkpoint_id"]
+    mill.change("min_words = 40", "min_words = 2")
+    mill.ingest()
+
+    serving = up(mill)
+    names = {one["name"] for one in serving.ask("POST", "/automations/filter", {})}
+    assert names == {"millrace: retrain on drift", "millrace: tell of runs whose process is gone"}
+    assert serving.finished(serving.start("drift")) == "COMPLETED", serving.command.said()
+    retrain = serving.deployments()["retrain"]["id"]
+    asked = {"deployments": {"id": {"any_": [retrain]}}}
+
+    def runs() -> list[dict[str, Any]]:
+        return serving.ask("POST", "/flow_runs/filter", asked)
+
+    assert serving.wait_until(lambda: bool(runs()), 120), serving.command.said()
+    [run] = runs()
+    assert serving.finished(run["id"]) == "COMPLETED", serving.command.said()
+    [(decisions, challengers)] = mill.sql(
+        "SELECT count(*), count(DISTINCT checkpoint_id) FROM promotions WHERE champion IS NOT NULL"
+    )
+    assert decisions == challengers == 1
+    assert mill.sql(f"SELECT count(*) FROM promotions WHERE checkpoint_id = '{champion}'") == [(1,)]
+
+    mill.change("steps = 1", "steps = 100000")
+    lost = serving.start("train")
+    folder = mill.path / "store/checkpoints"
+    before = set(folder.glob("*/run.json"))
+    assert serving.wait_until(lambda: set(folder.glob("*/run.json")) > before, 240), serving.command.said()
+    [process] = [
+        pid
+        for pid in serving.command.family()
+        if b"prefect.engine" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        or b"prefect.flow_engine" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(process, signal.SIGKILL)
+    assert serving.finished(lost, 200) == "CRASHED"

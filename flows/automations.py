@@ -1,0 +1,78 @@
+"""What starts by itself: retraining when the corpus has drifted or enough is new, and a run whose process is gone is told so.
+
+Each is made when `millrace up` first meets a server, and then left alone: a person may switch it off or change it in the UI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.automations import Automation
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+from flows.config import TriggersConfig
+from flows.drift import DETECTED
+
+COMMITTED = "millrace.snapshot.committed"
+BEAT_S = 30
+"""A flow run says so often that it lives (Prefect's least)."""
+SILENT_S = 3 * BEAT_S
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+
+
+def wanted(retrain: UUID, triggers: TriggersConfig) -> list[Automation]:
+    """The automations, by the id of the deployment that retrains."""
+    made = [
+        _started("millrace: retrain on drift", DETECTED, retrain, {}),
+        Automation(
+            name="millrace: tell of runs whose process is gone",
+            description="A run that says nothing any more is marked as crashed, not as running for ever.",
+            trigger=EventTrigger(
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ENDS)},
+                match={"prefect.resource.id": ["prefect.flow-run.*"]},
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=SILENT_S),
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED,
+                    message="No sign of life: its process is gone. Start it again; it goes on.",
+                )
+            ],
+        ),
+    ]
+    if triggers.retrain_when_new:
+        parameters = {"least_new": triggers.retrain_when_new}
+        made.append(_started("millrace: retrain when enough is new", COMMITTED, retrain, parameters))
+    return made
+
+
+def _started(name: str, event: str, deployment: UUID, parameters: Mapping[str, Any]) -> Automation:
+    return Automation(
+        name=name,
+        description=f"Starts the deployment retrain on the event {event}.",
+        trigger=EventTrigger(expect={event}, posture=Posture.Reactive, threshold=1),
+        actions=[
+            RunDeployment(source="selected", deployment_id=deployment, parameters=dict(parameters) or None)
+        ],
+    )
+
+
+async def ensure(made: list[Automation]) -> list[str]:
+    """Creates those that the server does not know by name; the names of the new ones."""
+    new = []
+    for one in made:
+        try:
+            await Automation.aread(name=one.name)
+        except ValueError:
+            await one.acreate()
+            new.append(one.name)
+    return new

@@ -1,0 +1,73 @@
+"""Two models that were asked the same items: how much more often the second is right, with the bounds of a paired bootstrap,
+over all and in every group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.evaluate import RESAMPLES
+
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An item and whether each of the two was right."""
+
+    before: bool
+    after: bool
+    groups: tuple[str, ...] = ()
+    """What it belongs to: a task, a language, a source …"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the second gains on some items: shares, and the bounds of the 95% interval of their difference."""
+
+    items: int
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def gain(self) -> float:
+        """Share of items by which the second is right more often."""
+        return self.after - self.before
+
+
+def changes(pairs: Iterable[Pair], seed: int = 0) -> dict[str, Change]:
+    """The change over "all" and in each group; nothing where there are no items."""
+    found: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        for group in ("all", *pair.groups):
+            found.setdefault(group, []).append(pair)
+    return {group: change(some, seed) for group, some in sorted(found.items())}
+
+
+def change(pairs: Sequence[Pair], seed: int = 0) -> Change:
+    """The change on these items. Drawing n pairs again counts a multinomial: won, lost and equal ones."""
+    n = len(pairs)
+    won = sum(pair.after and not pair.before for pair in pairs)
+    lost = sum(pair.before and not pair.after for pair in pairs)
+    rng = np.random.Generator(np.random.Philox(key=[seed, n]))
+    drawn = rng.multinomial(n, [won / n, lost / n, (n - won - lost) / n], RESAMPLES)
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975])
+    before = sum(pair.before for pair in pairs) / n
+    after = sum(pair.after for pair in pairs) / n
+    return Change(n, before, after, float(low), float(high))
+
+
+def fallen(
+    found: Mapping[str, Change], most: float, of: Mapping[str, float], least_items: int
+) -> dict[str, Change]:
+    """The groups in which the second is right less often by more than their limit: `of` names limits of their own, and a
+    group of few items says nothing."""
+    return {
+        group: one
+        for group, one in found.items()
+        if group != "all" and one.items >= least_items and -one.gain > of.get(group, most) + ROUNDING
+    }
