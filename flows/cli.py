@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import asking, server
+from flows import asking, promoting, server
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
@@ -184,68 +184,9 @@ def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     print_rows(done["table"])
 
 
-@command
-def promote(
-    checkpoint: Annotated[
-        str, typer.Argument(help="Id of a checkpoint, name of its run, or latest.")
-    ] = "latest",
-    force: Annotated[
-        bool, typer.Option("--force", help="Whatever the scores say; the decision says so.")
-    ] = False,
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """Holds a checkpoint against the champion on the same held-out rows; the better one answers from now on.
-
-    [promote] says how much better it must be, and how far no task, language or source may fall.
-
-    Examples: millrace promote
-              millrace generate --checkpoint champion "a red bird"
-    """
-    checked(config, store=True)
-    with server.api():
-        from flows import promote as flow
-
-        show(flow.start(str(config), checkpoint, force), as_json)
-
-
-@command
-def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Makes the champion before this one answer again.
-
-    Example: millrace rollback
-    """
-    checked(config, store=True)
-    from flows import promote as flow
-    from flows.config import read
-
-    show(flow.rollback(read(config)), as_json)
-
-
-@command
-def drift(
-    snapshot: Annotated[str, typer.Argument(help="The snapshot to look at.")] = "latest",
-    against: Annotated[
-        str, typer.Option(help="Another one to hold it against; usually the champion's.")
-    ] = "",
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """Says how far a snapshot's rows lie from those that the champion was trained on, column by column.
-
-    Example: millrace drift --against 3f2a9c
-    """
-    checked(config, store=True)
-    with server.api():
-        from flows import drift as flow
-
-        done = flow.start(str(config), snapshot, against)
-    if as_json:
-        show(done, True)
-        return
-    print_rows(done["columns"])
-
-
+promote = command(promoting.promote)
+rollback = command(promoting.rollback)
+drift = command(promoting.drift)
 generate = command(asking.generate)
 reconstruct = command(reconstructing.reconstruct)
 
