@@ -91,7 +91,7 @@ STATEMENTS = (
         FROM (SELECT DISTINCT checkpoint_id, run_id, step, snapshot FROM checkpoints) c
              JOIN steps t ON t.run_id = c.run_id AND t.step < c.step
         GROUP BY ALL
-    ) ORDER BY place, name, step, slot
+    ) ORDER BY place, CASE WHEN what = 'checkpoint' THEN detail ELSE name END, step, slot, name
     """,
 )
 NEAR = 3
@@ -214,7 +214,12 @@ def sample(store: Store, sample_id: str) -> dict[str, Any]:
             for one in groups["training step"]
         ],
         "checkpoints": [
-            {"checkpoint_id": one["name"], "step": one["step"], "times_seen": one["times_seen"]}
+            {
+                "checkpoint_id": one["name"],
+                "run_id": one["detail"].removeprefix("run "),
+                "step": one["step"],
+                "times_seen": one["times_seen"],
+            }
             for one in groups["checkpoint"]
         ],
     }

@@ -58,8 +58,8 @@ def test_a_sample_knows_what_became_of_it(trained):
         ],
         "steps": [{"run_id": "r", "step": 0, "slot": 0}, {"run_id": "r", "step": 1, "slot": 1}],
         "checkpoints": [
-            {"checkpoint_id": "early", "step": 1, "times_seen": 1},
-            {"checkpoint_id": "late", "step": 3, "times_seen": 2},
+            {"checkpoint_id": "early", "run_id": "r", "step": 1, "times_seen": 1},
+            {"checkpoint_id": "late", "run_id": "r", "step": 3, "times_seen": 2},
         ],
     }
     unseen = lineage.sample(trained, "c")
