@@ -5,20 +5,21 @@ Prefect and torch are imported by the commands that need them, so that `millrace
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from flows import asking, server
+from flows import asking, promoting, server
 from flows import export as exporting
+from flows import lineage as lineages
 from flows import reconstruct as reconstructing
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from flows.printing import print_rows, print_scores, show, tell
+from flows.quiet import checked, quiet_prefect
 
 app = typer.Typer(
     help="Millrace: collect, clean, dedupe, filter and tokenize image-text corpora; train, evaluate and serve on them.",
@@ -41,31 +42,10 @@ def command(function: F) -> F:
     return made
 
 
-def quiet_prefect(home: Path) -> None:
-    """Prefect keeps its files beside the project, phones nobody, and leaves the terminal to the progress bars."""
-    defaults = {
-        "PREFECT_HOME": str((home / ".prefect").resolve()),
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # it shows a traceback for any mistake
-        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-        "PREFECT_CLI_PROMPT": "false",
-    }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-
-
-def checked(config: Path, *, store: bool = False, sources: bool = False) -> None:
-    """Finds mistakes in the configuration, and what is not there, before Prefect starts, which takes a while."""
-    from flows.config import read
-
-    settings = read(config)
-    if store:
-        settings.open_store()
-    if sources:
-        settings.check_sources()
-    quiet_prefect(Path())
+def group(name: str, commands: typer.Typer) -> typer.Typer:
+    """Registers commands under a name of their own."""
+    app.add_typer(commands, name=name)
+    return commands
 
 
 @command
@@ -204,68 +184,9 @@ def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     print_rows(done["table"])
 
 
-@command
-def promote(
-    checkpoint: Annotated[
-        str, typer.Argument(help="Id of a checkpoint, name of its run, or latest.")
-    ] = "latest",
-    force: Annotated[
-        bool, typer.Option("--force", help="Whatever the scores say; the decision says so.")
-    ] = False,
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """Holds a checkpoint against the champion on the same held-out rows; the better one answers from now on.
-
-    [promote] says how much better it must be, and how far no task, language or source may fall.
-
-    Examples: millrace promote
-              millrace generate --checkpoint champion "a red bird"
-    """
-    checked(config, store=True)
-    with server.api():
-        from flows import promote as flow
-
-        show(flow.start(str(config), checkpoint, force), as_json)
-
-
-@command
-def rollback(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Makes the champion before this one answer again.
-
-    Example: millrace rollback
-    """
-    checked(config, store=True)
-    from flows import promote as flow
-    from flows.config import read
-
-    show(flow.rollback(read(config)), as_json)
-
-
-@command
-def drift(
-    snapshot: Annotated[str, typer.Argument(help="The snapshot to look at.")] = "latest",
-    against: Annotated[
-        str, typer.Option(help="Another one to hold it against; usually the champion's.")
-    ] = "",
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """Says how far a snapshot's rows lie from those that the champion was trained on, column by column.
-
-    Example: millrace drift --against 3f2a9c
-    """
-    checked(config, store=True)
-    with server.api():
-        from flows import drift as flow
-
-        done = flow.start(str(config), snapshot, against)
-    if as_json:
-        show(done, True)
-        return
-    print_rows(done["columns"])
-
-
+promote = command(promoting.promote)
+rollback = command(promoting.rollback)
+drift = command(promoting.drift)
 generate = command(asking.generate)
 reconstruct = command(reconstructing.reconstruct)
 
@@ -314,12 +235,29 @@ def recheck(
 
 
 @command
+def maintain(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Puts small files together, and removes what nothing needs: old files, orphaned pictures, checkpoints beyond the newest.
+
+    Works beside flows and readers; [maintain] says what is kept. Example: millrace maintain --json
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import maintain as flow
+
+        done = flow.start(str(config))
+    if as_json:
+        show(done, True)
+        return
+    print_rows(flow.rows(done))
+
+
+@command
 def sql(
     query: Annotated[str, typer.Argument(help="A DuckDB query over the store's tables and views.")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Asks DuckDB; works while a flow writes.
+    """Asks DuckDB one question; works while a flow writes, reads the tables alone, and changes nothing.
 
     Example: millrace sql "SELECT source, reason, count(*) FROM decisions GROUP BY ALL ORDER BY 3 DESC"
     """
@@ -452,6 +390,7 @@ def up(
 
 export = command(exporting.export)
 steps = command(listing.steps)
+lineage = group("lineage", lineages.app)
 
 
 def main() -> None:

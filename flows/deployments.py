@@ -38,6 +38,9 @@ DEPLOYMENTS = (
     Deployment("drift", "flows.drift.drift", "Has the corpus moved away from the champion's?", "0 4 * * *"),
     Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
+    Deployment(
+        "maintain", "flows.maintain.maintain", "Compacts tables, removes what nothing needs.", "0 1 * * 0"
+    ),
     Deployment("ablate", "flows.ablate.ablate", "Asks whether each step pays, on a copy of the store."),
     Deployment("report", "flows.report.report", "Writes the report and the catalog.", "0 6 * * *"),
 )

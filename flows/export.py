@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from flows.printing import tell
+from pipeline.step import digest
+from storage.store import Store
 
 CARD = "README.md"
 
@@ -62,7 +67,28 @@ def run(config: Path, checkpoint: str, folder: Path) -> dict[str, Any]:
         hub.export(loaded.model, loaded.tokenizers, scratch)
         page = card.write(store, loaded.model.saved.meta, target.name)
         (scratch / CARD).write_text(page, encoding="utf-8", newline="\n")
+        record(
+            store, loaded.id, loaded.snapshot, target
+        )  # before it is there: what is out must not be pruned
         scratch.replace(target)  # an empty folder is replaced, too
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {"checkpoint": loaded.id, "folder": str(folder), "card": str(folder / CARD)}
+
+
+def record(store: Store, checkpoint: str, snapshot: str, folder: Path) -> None:
+    """A row in `runs`: this checkpoint was exported, and where to."""
+    what = {"checkpoint": checkpoint, "folder": str(folder)}
+    run_id = f"export-{digest(what)[:12]}"
+    row = {
+        "run_id": run_id,
+        "kind": "export",
+        "state": "finished",
+        "snapshot": snapshot,
+        "config": json.dumps(what),
+    }
+    store.append(
+        "runs",
+        pa.Table.from_pylist([{**row, "recorded_at": datetime.now(UTC)}]),
+        parts=[f"{run_id}/finished"],
+    )

@@ -35,7 +35,7 @@ USER_ERRORS = {
     "duckdb": ["Error"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""
-RESUMED = ("ingest", "train", "recheck")
+RESUMED = ("ingest", "train", "recheck", "maintain")
 """Commands that keep what they have done when they are stopped."""
 
 

@@ -14,7 +14,7 @@ from flows import config as configuration
 from flows.config import ConfigError
 from storage import backup as backups
 from storage import catalog as catalogs
-from storage import migrations
+from storage import migrations, question
 from storage.store import Store
 
 TOPICS = ("corpus", "fetch", "contamination", "bias")
@@ -40,18 +40,9 @@ STATS = {
 }
 
 
-EXPLAIN = re.compile(r"^\s*explain(\s+analyze)?(\s*\([^)]*\))?\s", re.IGNORECASE)
-
-
 def opened(config: Path) -> Store:
     """The configuration's store, which must exist."""
     return configuration.read(config).open_store()
-
-
-def rows(store: Store, query: str) -> list[dict[str, Any]]:
-    with store.connect() as db:
-        found = db.sql(query).to_arrow_table()
-    return found.rename_columns(distinct(found.column_names)).to_pylist()
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -67,17 +58,10 @@ def query(config: Path, text: str) -> list[dict[str, Any]]:
     """Answers one DuckDB query over a consistent view of the tables.
 
     Raises:
-        ConfigError: it is not one question, but none, several, or something that writes.
+        QuestionRefused: it is not one question, or could do more than read the tables.
     """
-    import duckdb
-
-    store = opened(config)
-    asked = [one.type for one in duckdb.extract_statements(EXPLAIN.sub("", text))]  # ANALYZE would run it
-    if asked not in ([duckdb.StatementType.SELECT], [duckdb.StatementType.MULTI]):  # the latter is a PIVOT
-        raise ConfigError(
-            "the query must be one SELECT (or FROM, WITH, DESCRIBE, SHOW, SUMMARIZE, PIVOT, EXPLAIN)"
-        )
-    return rows(store, text)
+    found = question.ask(opened(config), text)
+    return found.rename_columns(distinct(found.column_names)).to_pylist()
 
 
 def stats(config: Path, topic: str = "corpus") -> dict[str, list[dict[str, Any]]]:

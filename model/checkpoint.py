@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,11 +160,22 @@ def latest(root: Path) -> Checkpoint | None:
     return read(folders[-1]) if folders else None
 
 
-def prune(root: Path, keep: int) -> None:
-    """Removes all but the last `keep` complete checkpoints."""
-    for folder in complete(root)[:-keep]:
-        (folder / META).unlink()  # first, so that a kill leaves an incomplete one
-        shutil.rmtree(folder, ignore_errors=True)
+def prune(root: Path, keep: int, spare: Collection[str] = ()) -> list[Checkpoint]:
+    """Removes all but the last `keep` complete checkpoints and those whose id is to be spared; returns what went."""
+    found = [Checkpoint(one, json.loads((one / META).read_text())) for one in complete(root)[:-keep]]
+    gone = [one for one in found if one.id not in spare]
+    for one in gone:
+        (one.folder / META).unlink()  # first, so that a kill leaves an incomplete one
+        shutil.rmtree(one.folder, ignore_errors=True)
+    return gone
+
+
+def sweep(root: Path) -> list[Path]:
+    """Removes the incomplete checkpoints that a kill left. Nobody may be writing one."""
+    left = [path for path in root.glob("[0-9]*") if path.is_dir() and not (path / META).is_file()]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return left
 
 
 def hash_file(path: Path) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +45,7 @@ class Records:
             "state": state,
             "snapshot": self.snapshot.name,
             "config": self.config.model_dump_json(),
+            "code_version": code_version(),
             "recorded_at": datetime.now(UTC),
         }
         self._append("runs", row, f"{self.run_id}/{state}")
@@ -77,3 +82,17 @@ class Records:
     def _append(self, table: str, row: dict[str, Any], part: str) -> None:
         if not self.silent and not self.store.has(table, part):
             self.store.append(table, pa.Table.from_pylist([row]), parts=[part])
+
+
+def code_version(root: Path = Path(__file__).parents[1]) -> str | None:
+    """The package's version, and the commit if the code lies in a checkout; "-dirty" if that was changed since."""
+    version = None
+    with suppress(importlib.metadata.PackageNotFoundError):
+        version = importlib.metadata.version("millrace")
+    if not (root / ".git").exists():  # an installed package may lie inside somebody else's checkout
+        return version
+    asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    with suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return " at ".join(filter(None, [version, said]))
+    return version

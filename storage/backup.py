@@ -20,6 +20,7 @@ from storage.meta import FILE as META
 from storage.meta import replace
 from storage.store import Store
 from storage.tables import SCHEMA_VERSION
+from storage.upkeep import MAINTAIN
 
 MANIFEST = "backup.json"
 FOLDERS = ("checkpoints", "tokenizers", "filtering", "judges", "reports")
@@ -38,6 +39,13 @@ def backup(store: Store, target: str | Path) -> Path:
         raise BackupError(f"{target} is inside the store: name a folder elsewhere")
     if target.exists() and any(target.iterdir()):
         raise BackupError(f"{target} is not empty: name an empty folder for the backup")
+    with store.lock(MAINTAIN):  # nothing is vacuumed or pruned under the copy
+        copy_store(store, target)
+    return target
+
+
+def copy_store(store: Store, target: Path) -> None:
+    """Copies all that belongs to a store, the manifest last."""
     with store.lock():
         versions = store.versions()
         single = [file for file in (store.path / META, store.path / "generations.json") if file.exists()]
@@ -59,7 +67,6 @@ def backup(store: Store, target: str | Path) -> Path:
         replace(target / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
     except OSError as error:
         raise refused(error, target) from error
-    return target
 
 
 def restore(source: str | Path, target: str | Path) -> Path:

@@ -54,6 +54,19 @@ def rebuild(store: Store) -> Path:
     return target
 
 
+def stale(store: Store) -> bool:
+    """Whether there is a catalog, and a table has changed since: its views may name files that are gone."""
+    file = store.path / FILE
+    if not file.exists():
+        return False
+    newest = [
+        store.path / "tables" / table / "_delta_log" / f"{version:020}.json"
+        for table, version in store.versions().items()
+    ]
+    built = file.stat().st_mtime_ns
+    return any(commit.stat().st_mtime_ns >= built for commit in newest)
+
+
 def comments(store: Store) -> list[str]:
     """COMMENT ON for each view and column, from the sentences in storage.tables."""
     made = [f"COMMENT ON VIEW {views.name(one)} IS {views.literal(text)}" for one, text in ABOUT.items()]

@@ -15,6 +15,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from storage.store import Store
 
+CHAMPION = "champion"
+"""Names the checkpoint that was promoted last."""
 PROMOTED, REFUSED, ROLLED_BACK = "promoted", "refused", "rolled_back"
 STATEMENTS = (
     f"""

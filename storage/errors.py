@@ -10,6 +10,7 @@ StoreError
 ├── PartConflict           some parts of a commit are there, others are not
 ├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  SnapshotContaminated  LicenceNotAllowed
 ├── BackupError
+├── QuestionRefused        a query that could do more than ask
 └── LineageNotFound
 """
 
@@ -81,6 +82,10 @@ class LicenceNotAllowed(StoreError):
 
 class BackupError(StoreError):
     """A backup or restore was refused."""
+
+
+class QuestionRefused(StoreError):
+    """A query in SQL is not one question, or could do more than read the tables."""
 
 
 class LineageNotFound(StoreError):

@@ -4,15 +4,22 @@
     sample → its decisions, the snapshots that hold it, the steps that read it, the checkpoints after them
 
 The same as SQL in every connection: the views `trained_on` and `snapshot_members`, and the table macros
-`checkpoint_rows('id')` and `sample_history('id')`.
+`checkpoint_about('id')`, `checkpoint_counts('id')`, `checkpoint_rows('id')` and `sample_history('id')`. Those read the
+newest version of every table; the functions here take what the snapshot pins, so a row that was changed or went since
+has the source and the licence that it had in training.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 
+from storage import champions
 from storage.errors import LineageNotFound
 
 if TYPE_CHECKING:
@@ -31,10 +38,28 @@ STATEMENTS = (
     SELECT DISTINCT run_id, step, slot, unnest(sample_ids) AS sample_id FROM batch_plan
     """,
     """
+    CREATE MACRO checkpoint_about(checkpoint) AS TABLE
+    WITH run AS (
+        SELECT run_id, max_by(state, recorded_at) AS state, min(recorded_at) AS started_at,
+               any_value(config) AS config, any_value(code_version) AS code_version
+        FROM runs WHERE kind = 'train' GROUP BY 1),
+    frozen AS (FROM snapshots QUALIFY row_number() OVER (PARTITION BY snapshot ORDER BY recorded_at DESC) = 1)
+    SELECT c.checkpoint_id, c.run_id, c.step, c.parameters, c.recorded_at, c.path, c.snapshot, s.content_hash, s.rows,
+           s.recorded_at AS snapshot_at, s.text_tokenizer, s.image_tokenizer, s.amended_by,
+           r.state, r.started_at, r.code_version, r.config,
+           (SELECT coalesce(list(DISTINCT evaluation_id ORDER BY evaluation_id), [])
+            FROM evaluations WHERE checkpoint_id = checkpoint) AS evaluations,
+           (SELECT coalesce(list(config ->> 'folder' ORDER BY recorded_at), [])
+            FROM runs WHERE kind = 'export' AND config ->> 'checkpoint' = checkpoint) AS exports
+    FROM checkpoints c LEFT JOIN frozen s USING (snapshot) LEFT JOIN run r USING (run_id)
+    WHERE c.checkpoint_id = checkpoint ORDER BY c.recorded_at DESC LIMIT 1
+    """,
+    # a plan's first step is 0, and a checkpoint counts the steps that were done
+    """
     CREATE MACRO checkpoint_rows(checkpoint) AS TABLE
-    WITH this AS (SELECT * FROM checkpoints WHERE checkpoint_id = checkpoint LIMIT 1),
+    WITH this AS (SELECT * FROM checkpoints WHERE checkpoint_id = checkpoint ORDER BY recorded_at DESC LIMIT 1),
          seen AS (SELECT t.sample_id, count(*) AS times_seen FROM trained_on t JOIN this c
-                  ON t.run_id = c.run_id AND t.step <= c.step GROUP BY 1)
+                  ON t.run_id = c.run_id AND t.step < c.step GROUP BY 1)
     SELECT c.checkpoint_id, c.run_id, m.snapshot, m.sample_id, m.split,
            s.source, s.origin, s.licence, s.author, s.image_id, coalesce(seen.times_seen, 0) AS times_seen
     FROM this c JOIN snapshot_members m USING (snapshot)
@@ -42,22 +67,91 @@ STATEMENTS = (
     ORDER BY m.sample_id
     """,
     """
+    CREATE MACRO checkpoint_counts(checkpoint) AS TABLE
+    SELECT source, licence, split, count(*) AS rows, count(*) FILTER (times_seen > 0) AS seen,
+           sum(times_seen)::BIGINT AS times_seen
+    FROM checkpoint_rows(checkpoint) GROUP BY source, licence, split
+    ORDER BY split <> 'train', split, rows DESC, source, licence
+    """,
+    """
     CREATE MACRO sample_history(sample) AS TABLE
+    WITH steps AS (SELECT run_id, step, slot FROM trained_on WHERE sample_id = sample)
     SELECT * FROM (
         SELECT 1 AS place, 'decision' AS what, stage AS name,
-               CASE WHEN kept THEN 'kept' ELSE coalesce(reason, 'dropped') END AS detail, NULL::BIGINT AS step
+               CASE WHEN kept THEN 'kept' ELSE coalesce(reason, 'dropped') END AS detail, NULL::BIGINT AS step,
+               NULL::INTEGER AS slot, detail AS more, NULL::BIGINT AS times_seen
         FROM decisions WHERE sample_id = sample
         UNION ALL
-        SELECT 2, 'snapshot', snapshot, split, NULL FROM snapshot_members WHERE sample_id = sample
+        SELECT 2, 'snapshot', snapshot, split, NULL, NULL, content_hash, NULL
+        FROM snapshot_members WHERE sample_id = sample
         UNION ALL
-        SELECT 3, 'training step', run_id, 'slot ' || slot, step FROM trained_on WHERE sample_id = sample
+        SELECT 3, 'training step', run_id, 'slot ' || slot, step, slot, NULL, NULL FROM steps
         UNION ALL
-        SELECT DISTINCT 4, 'checkpoint', c.checkpoint_id, 'run ' || c.run_id, c.step
-        FROM checkpoints c JOIN trained_on t ON t.run_id = c.run_id AND t.step <= c.step
-        WHERE t.sample_id = sample
-    ) ORDER BY place, name, step
+        SELECT 4, 'checkpoint', c.checkpoint_id, 'run ' || c.run_id, c.step, NULL, c.snapshot, count(*)
+        FROM (SELECT DISTINCT checkpoint_id, run_id, step, snapshot FROM checkpoints) c
+             JOIN steps t ON t.run_id = c.run_id AND t.step < c.step
+        GROUP BY ALL
+    ) ORDER BY place, CASE WHEN what = 'checkpoint' THEN detail ELSE name END, step, slot, name
     """,
 )
+NEAR = 3
+"""Ids that a mistyped one is compared with in the answer."""
+SHORTEST = 6
+"""Characters from which on the beginning of a sample's id stands for it."""
+
+
+def find(store: Store, name: str) -> dict[str, Any]:
+    """The newest checkpoint by its id (or its beginning) or by the name of its run, the newest of all, or the champion;
+    those whose weights were pruned, too.
+
+    Raises:
+        LineageNotFound: there is none of that name; the message has those that are named alike.
+    """
+    if name == champions.CHAMPION:
+        name = champions.champion(store) or name
+    found = candidates(rows := checkpoints(store), name)
+    if found:
+        return found[-1]
+    if not rows:
+        raise LineageNotFound(f"no checkpoint in {store.path}: `millrace train` makes one")
+    names = {row[key] for row in rows for key in ("run_id", "checkpoint_id")}
+    near = get_close_matches(name, sorted(names), NEAR)
+    hint = f"did you mean {' or '.join(near)}? " if near else f"the newest is {rows[-1]['checkpoint_id']}. "
+    raise LineageNotFound(f"no checkpoint {name!r} in {store.path}: {hint}`millrace stats` lists them")
+
+
+def checkpoints(store: Store) -> list[dict[str, Any]]:
+    """The rows of `checkpoints`, oldest first."""
+    return (
+        store.read("checkpoints").sort_by([("recorded_at", "ascending"), ("step", "ascending")]).to_pylist()
+    )
+
+
+def candidates(rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Those that a person may mean: by an id or its beginning, by the name of a run, or all for "latest"."""
+    return [
+        row
+        for row in rows
+        if name in ("latest", row["run_id"]) or row["checkpoint_id"].startswith(name or " ")
+    ]
+
+
+def about(store: Store, checkpoint_id: str) -> dict[str, Any]:
+    """What is known of a checkpoint: its run with settings and code, its snapshot, its evaluations and exports.
+
+    Raises:
+        LineageNotFound: no such checkpoint.
+    """
+    return _asked(store, checkpoint_id, "checkpoint_about").to_pylist()[0]
+
+
+def counts(store: Store, checkpoint_id: str) -> list[dict[str, Any]]:
+    """How many rows of each source, licence and split a checkpoint's snapshot holds, and how often its batches did.
+
+    Raises:
+        LineageNotFound: no such checkpoint.
+    """
+    return _asked(store, checkpoint_id, "checkpoint_counts").to_pylist()
 
 
 def checkpoint(store: Store, checkpoint_id: str) -> pa.Table:
@@ -66,30 +160,40 @@ def checkpoint(store: Store, checkpoint_id: str) -> pa.Table:
     Raises:
         LineageNotFound: no such checkpoint.
     """
-    with store.connect() as con:
-        found = con.execute("SELECT 1 FROM checkpoints WHERE checkpoint_id = ?", [checkpoint_id]).fetchall()
-        if not found:
-            raise LineageNotFound(
-                f"no checkpoint {checkpoint_id!r} in {store.path}: `millrace stats` lists them"
-            )
-        return con.sql("FROM checkpoint_rows(?)", params=[checkpoint_id]).to_arrow_table()
+    return _asked(store, checkpoint_id, "checkpoint_rows")
+
+
+def _asked(store: Store, checkpoint_id: str, macro: str) -> pa.Table:
+    """What a macro says of a checkpoint, its rows as they were when it was trained."""
+    found = [row for row in checkpoints(store) if row["checkpoint_id"] == checkpoint_id]
+    if not found:
+        find(store, checkpoint_id)  # what it may be taken for is not what was asked for
+        raise LineageNotFound(f"no checkpoint {checkpoint_id!r} in {store.path}: give the whole id")
+    with store.connect(pinned(store, found[-1]["snapshot"])) as con:
+        return con.sql(f"FROM {macro}(?)", params=[checkpoint_id]).to_arrow_table()
+
+
+def pinned(store: Store, snapshot: str) -> dict[str, int]:
+    """The newest versions, but of `samples` that which a snapshot holds still."""
+    name = snapshot.replace("'", "''")
+    held = store.read("snapshots", ["versions"], where=f"snapshot = '{name}'")["versions"].to_pylist()
+    newest = store.versions()
+    return {**newest, "samples": json.loads(held[-1])["samples"]} if held else newest
 
 
 def sample(store: Store, sample_id: str) -> dict[str, Any]:
     """A row with its decisions, snapshots, training steps and checkpoints.
 
     Raises:
-        LineageNotFound: no such sample.
+        LineageNotFound: no such sample; the message has those with an id alike, or of that origin.
     """
     with store.connect() as con:
-        row = (
-            con.sql("SELECT * FROM samples WHERE sample_id = ?", params=[sample_id])
-            .to_arrow_table()
-            .to_pylist()
-        )
+        sample_id = _whole(con, sample_id)
+        rows = con.sql("SELECT * FROM samples WHERE sample_id = ?", params=[sample_id]).to_arrow_table()
+        row = rows.to_pylist()
         history = con.sql("FROM sample_history(?)", params=[sample_id]).to_arrow_table().to_pylist()
-    if not row and not history:
-        raise LineageNotFound(f"no sample {sample_id!r} in {store.path}")
+        if not row and not history:
+            raise LineageNotFound(f"no sample {sample_id!r} in {store.path}{_near(con, sample_id)}")
     groups: dict[str, list[dict[str, Any]]] = {
         "decision": [], "snapshot": [], "training step": [], "checkpoint": [],
     }  # fmt: skip
@@ -97,8 +201,48 @@ def sample(store: Store, sample_id: str) -> dict[str, Any]:
         groups[one.pop("what")].append(one)
     return {
         "sample": row[0] if row else None,
-        "decisions": [{"stage": one["name"], "outcome": one["detail"]} for one in groups["decision"]],
-        "snapshots": [{"snapshot": one["name"], "split": one["detail"]} for one in groups["snapshot"]],
-        "steps": [{"run_id": one["name"], "step": one["step"]} for one in groups["training step"]],
-        "checkpoints": [{"checkpoint_id": one["name"], "step": one["step"]} for one in groups["checkpoint"]],
+        "decisions": [
+            {"stage": one["name"], "outcome": one["detail"], "detail": one["more"]}
+            for one in groups["decision"]
+        ],
+        "snapshots": [
+            {"snapshot": one["name"], "split": one["detail"], "content_hash": one["more"]}
+            for one in groups["snapshot"]
+        ],
+        "steps": [
+            {"run_id": one["name"], "step": one["step"], "slot": one["slot"]}
+            for one in groups["training step"]
+        ],
+        "checkpoints": [
+            {
+                "checkpoint_id": one["name"],
+                "run_id": one["detail"].removeprefix("run "),
+                "step": one["step"],
+                "times_seen": one["times_seen"],
+            }
+            for one in groups["checkpoint"]
+        ],
     }
+
+
+def _whole(con: duckdb.DuckDBPyConnection, beginning: str) -> str:
+    """The id of the one sample that begins so; what is no beginning of one id stays as it is."""
+    if len(beginning) < SHORTEST:
+        return beginning
+    query = "SELECT sample_id FROM samples WHERE starts_with(sample_id, ?) LIMIT 2"
+    found = con.execute(query, [beginning]).fetchall()
+    return found[0][0] if len(found) == 1 else beginning
+
+
+def _near(con: duckdb.DuckDBPyConnection, word: str) -> str:
+    """Samples that a person may have meant, as the end of a message."""
+    alike = (
+        "SELECT sample_id FROM samples WHERE levenshtein(sample_id, $word) <= length($word) // 3 "
+        "OR starts_with(sample_id, $word) ORDER BY levenshtein(sample_id, $word), 1 LIMIT $most"
+    )
+    of = "SELECT sample_id FROM samples WHERE $word IN (origin, url, image_id, document_id) ORDER BY 1 LIMIT $most"
+    for query, words in ((of, "of that origin, URL, picture or document there are"), (alike, "did you mean")):
+        found = [one for (one,) in con.execute(query, {"word": word, "most": NEAR}).fetchall()]
+        if found:
+            return f": {words} {' or '.join(found)}{'?' * words.startswith('did')}"
+    return ': `millrace sql "SELECT sample_id, source, origin FROM samples"` lists them'

@@ -103,12 +103,23 @@ def place(store: Store, key: str) -> Path:
     return store.folder("staging") / key
 
 
-def sweep(store: Store) -> None:
-    """Removes what killed processes left half written or half removed."""
+def sweep(store: Store) -> int:
+    """Removes what killed processes left half written or half removed; returns how many folders. The caller holds the
+    store's lock."""
+    removed = 0
     for one in store.folder("staging").glob(".*"):
         owner = one.name.rsplit(".", 1)[-1]
         if one.name.startswith(".done-") or (owner.isdigit() and not alive(int(owner))):
             shutil.rmtree(one, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def pictures_waiting(store: Store) -> pa.Table:
+    """`image_id` of every picture that rows of a staged part show: they may count on one that is stored."""
+    files = sorted(store.folder("staging").glob("[!.]*/samples.parquet"))
+    found = [pq.read_table(file, columns=["image_id"]) for file in files]
+    return pa.concat_tables([pa.table({"image_id": pa.array([], pa.string())}), *found])
 
 
 def alive(process: int) -> bool:

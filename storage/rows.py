@@ -24,7 +24,7 @@ GROUP_ROWS = 65_536
 GROUP_BYTES = 16 << 20
 """A row group is closed at either: this much of a table is in memory."""
 FILE_BYTES = 512 << 20
-"""A data file is closed at this size."""
+"""A data file is closed at this size on the disk."""
 
 
 def has_blobs(table: Table) -> bool:
@@ -123,7 +123,9 @@ def write_files(
                     while group is not None and size < FILE_BYTES:
                         writer.write_table(group)
                         bounds.see(group)
-                        size += group.nbytes
+                        size = (
+                            path.stat().st_size
+                        )  # as compaction sees it: a file that is full must not look small
                         group = next(groups, None)
                 now = int(time.time() * 1000)
                 stats = bounds.json()

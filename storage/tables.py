@@ -261,7 +261,7 @@ TABLES: dict[str, Table] = {
             ("run_id", "state"),
             (
                 RUN_ID,
-                Column("kind", STRING, "ingest, fit, train, evaluate or snapshot."),
+                Column("kind", STRING, "ingest, fit, train, evaluate, export or snapshot."),
                 Column(
                     "state",
                     STRING,
@@ -310,7 +310,7 @@ TABLES: dict[str, Table] = {
                 RUN_ID,
                 Column("step", LONG, "Optimizer steps done."),
                 Column("snapshot", STRING, "What it was trained on."),
-                Column("path", STRING, "Folder, relative to the store."),
+                Column("path", STRING, "Folder, relative to the store; null once it was pruned."),
                 Column("parameters", LONG, "Trained parameters."),
                 at("When."),
                 PART,

@@ -1,11 +1,20 @@
-"""Fewer and bigger files, and none that nobody needs; both by command, never in the way of a flow."""
+"""Fewer and bigger files, and none that nobody needs; both by command, never in the way of a flow.
+
+Each step is one commit, or removes what no commit names: killed anywhere, the store holds the same rows, and the next
+call does the rest. Readers of a snapshot, and of any version that is younger than is asked to be kept, are not disturbed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from deltalake import DeltaTable
+from pydantic import BaseModel, ConfigDict, Field
 
+from storage import catalog, parts
 from storage.commits import gone
 from storage.errors import translated
 from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
@@ -15,14 +24,84 @@ from storage.tables import TABLES
 
 KEEP_HOURS = 7 * 24
 """Versions younger than this stay readable: a reader may be at work."""
+MAINTAIN = "maintain"
+"""Lock of whatever removes files for good, and of whoever copies the whole store."""
+OUTWEIGHS = 4
+"""A small file so many times as large as all smaller ones together is left alone: each time that it is written again, an
+older snapshot may go on to need the old one."""
 
 
-def optimize(store: Store, table: str) -> tuple[int, int]:
-    """Puts a table's small files together in one commit that changes no row; files before, after."""
+class Keep(BaseModel):
+    """What stays when all else is cleared away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_hours: int = Field(
+        KEEP_HOURS,
+        ge=1,
+        le=87_600,
+        description="Old files and versions younger than this stay: longer than any query or run takes. "
+        "What a snapshot pins stays anyway.",
+    )
+    keep_checkpoints: int = Field(
+        2,
+        ge=1,
+        le=10_000,
+        description="Newest checkpoints of every run that stay. Evaluated, exported and promoted ones stay anyway.",
+    )
+    copied_mb: int = Field(
+        1024,
+        ge=0,
+        le=1 << 30,
+        description="Small files that snapshots pin are put together only where a table has no more MB of them: "
+        "they lie there twice, as long as the snapshots do.",
+    )
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What became of one table."""
+
+    table: str
+    files_before: int
+    """Files of its newest version."""
+    files_after: int
+    files_removed: int
+    """Old ones, which no version that is kept needs."""
+    bytes_freed: int
+
+
+def tidy(
+    store: Store,
+    *,
+    keep_hours: int = KEEP_HOURS,
+    copied: int = 1 << 30,
+    progress: Callable[[str], None] = lambda table: None,
+) -> list[Tidied]:
+    """Compacts every table, then removes the files that nothing needs; a line for each table.
+
+    Args:
+        copied: bytes of a table's small files that snapshots pin, up to which they are put together all the same.
+    """
+    counts = {}
+    for table in store.tables():
+        progress(table)
+        counts[table] = optimize(store, table, spare=costly(store, table, copied))
+    removed = sized_vacuum(store, keep_hours=keep_hours)
+    if catalog.stale(store):  # it names files that may be gone now
+        catalog.rebuild(store)
+    return [
+        Tidied(table, *counts[table], len(removed[table]), sum(removed[table].values())) for table in counts
+    ]
+
+
+def optimize(store: Store, table: str, *, spare: Collection[str] = ()) -> tuple[int, int]:
+    """Puts a table's small files together, but for those to be spared, in one commit that changes no row; files before,
+    after."""
     form = store.table(table)
     with store.lock(f"table-{table}"):
         files = store.files(table)
-        small = [file for file in files if Path(file).stat().st_size < FILE_BYTES // 2]
+        small = worthwhile({file: Path(file).stat().st_size for file in files if file not in spare})
         if len(small) < 2:
             return len(files), len(files)
         with store.cursor() as con, translated(table):
@@ -33,31 +112,69 @@ def optimize(store: Store, table: str) -> tuple[int, int]:
         return len(files), len(store.files(table))
 
 
+def worthwhile(sizes: Mapping[str, int]) -> list[str]:
+    """The small ones of some files, by their sizes, without those that outweigh all that they would be put together with."""
+    small = sorted((file for file in sizes if sizes[file] < FILE_BYTES // 2), key=lambda file: sizes[file])
+    while len(small) > 1 and sizes[small[-1]] > OUTWEIGHS * sum(sizes[file] for file in small[:-1]):
+        small.pop()
+    return sorted(small)
+
+
+def costly(store: Store, table: str, most: int) -> set[str]:
+    """Files of the newest version that snapshots need, if they are more than so many bytes: put together, they would lie
+    there twice as long as the snapshots do."""
+    needed = {file for version in pins(store).get(table, ()) for file in store.files(table, version)}
+    held = needed & set(store.files(table))
+    sizes = {file: Path(file).stat().st_size for file in held}
+    return held if sum(sizes[file] for file in worthwhile(sizes)) > most else set()
+
+
+def pins(store: Store) -> dict[str, set[int]]:
+    """The versions of each table that a snapshot holds still."""
+    pinned: dict[str, set[int]] = {}
+    for row in listing(store):
+        for table, version in Snapshot.from_row(store, row).versions.items():
+            pinned.setdefault(table, set()).add(version)
+    return pinned
+
+
 def vacuum(store: Store, *, keep_hours: int = KEEP_HOURS) -> list[str]:
     """Removes data files that neither the newest version, nor any snapshot, nor a young version needs.
 
     Returns the paths that were removed.
     """
-    removed = []
-    pinned: dict[str, set[int]] = {}
-    for row in listing(store):
-        for table, version in Snapshot.from_row(store, row).versions.items():
-            pinned.setdefault(table, set()).add(version)
-    for table in store.tables():
-        folder = store.path / "tables" / table
-        with (
-            store.lock(f"table-{table}"),
-            translated(table),
-        ):  # a writer's file that no commit names yet is safe
-            names = DeltaTable(folder).vacuum(
+    return [file for files in sized_vacuum(store, keep_hours=keep_hours).values() for file in files]
+
+
+def sized_vacuum(store: Store, *, keep_hours: int) -> dict[str, dict[str, int]]:
+    """The same; the size of each file that was removed, by table."""
+    with store.lock("snapshot"):  # one that is being made has pinned versions that no row names yet
+        pinned = pins(store)
+        return {
+            table: _vacuum(store, table, sorted(pinned.get(table, ())), keep_hours)
+            for table in store.tables()
+        }
+
+
+def _vacuum(store: Store, table: str, pinned: list[int], keep_hours: int) -> dict[str, int]:
+    folder = store.path / "tables" / table
+    # under the lock, a writer's file that no commit names yet is safe
+    with store.lock(f"table-{table}"), translated(table):
+
+        def run(*, dry_run: bool) -> list[str]:
+            return DeltaTable(folder).vacuum(
                 retention_hours=keep_hours,
-                dry_run=False,
+                dry_run=dry_run,
                 enforce_retention_duration=False,
                 full=True,
-                keep_versions=sorted(pinned.get(table, set())),
+                keep_versions=pinned,
             )
-        removed += [str(folder / name) for name in names]
-    return removed
+
+        old = {file for name in run(dry_run=True) if (file := folder / Path(name).name).exists()}
+        sizes = {str(file): file.stat().st_size for file in sorted(old)}
+        if sizes:  # it commits its begin and end also when there is nothing left to remove
+            run(dry_run=False)
+    return sizes
 
 
 def drop_orphans(store: Store) -> int:
@@ -67,7 +184,11 @@ def drop_orphans(store: Store) -> int:
     """
     with store.lock():  # a commit that counts on a picture being there must not run beside this
         with store.connect() as db:
-            found = db.sql("SELECT image_id FROM images ANTI JOIN samples USING (image_id)").to_arrow_table()
+            # a commit that was killed after its pictures does not write them again
+            db.register("waiting", parts.pictures_waiting(store))
+            found = db.sql(
+                "SELECT image_id FROM images ANTI JOIN samples USING (image_id) ANTI JOIN waiting USING (image_id)"
+            ).to_arrow_table()
         if found.num_rows:
             beside = [
                 table.name for table in [*TABLES.values(), *store.declared()] if table.key[0] == "image_id"
@@ -77,3 +198,30 @@ def drop_orphans(store: Store) -> int:
             ):  # last: a kill before it begins anew
                 store.delete(name, found["image_id"])
     return found.num_rows
+
+
+def place_checkpoints(store: Store, there: Callable[[], Collection[str]]) -> int:
+    """Makes `checkpoints` true: a row's path is its folder, relative to the store, or null if that is not there (any
+    more). In one commit; returns how many rows were wrong.
+
+    Rows stay when their weights go, because a model that was exported or whose answers were used may have to be accounted
+    for long after: which rows it saw is told by this row, its run's batches and its snapshot, none of which need weights.
+    """
+    form = store.table("checkpoints")
+    with store.lock(f"table-{form.name}"):
+        if not (files := store.files(form.name)):
+            return 0
+        with store.cursor() as con, translated(form.name):
+            # under the lock: a checkpoint that is saved from here on has its row in a later commit
+            con.register("folders", pa.table({"folder": pa.array(sorted(there()), pa.string())}))
+            told = f"SELECT *, format('checkpoints/{{}}/{{:08d}}', run_id, step) AS own FROM ({store.select(form.name, files)})"
+            true = "CASE WHEN path IN (FROM folders) THEN path WHEN own IN (FROM folders) THEN own END"
+            query = f"SELECT count(*) FROM ({told}) WHERE path IS DISTINCT FROM {true}"
+            [(wrong,)] = con.sql(query).fetchall()
+            if not wrong:
+                return 0
+            rows = con.sql(f"SELECT * EXCLUDE (own) REPLACE ({true} AS path) FROM ({told})")
+            reader = rows.to_arrow_reader(batch_rows(form))
+            added = write_files(store.path / "tables" / form.name, form, conformed(reader, form))
+        store.commit(form, added, [gone(file) for file in files])
+        return wrong

@@ -2,7 +2,7 @@
 WITH chosen AS (SELECT * FROM checkpoints WHERE checkpoint_id = $checkpoint LIMIT 1),
 seen AS (
     SELECT DISTINCT unnest(b.sample_ids) AS sample_id
-    FROM batch_plan b JOIN chosen c ON b.run_id = c.run_id AND b.step <= c.step)
+    FROM batch_plan b JOIN chosen c ON b.run_id = c.run_id AND b.step < c.step)
 SELECT coalesce(licence, '(not stated)') AS licence, count(*) AS rows, count(seen.sample_id) AS seen,
        count(DISTINCT source) AS sources
 FROM members m

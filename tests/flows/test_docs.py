@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
     (doc, text)
-    for doc in ("docs/collecting.md", "docs/preparing.md", "README.md")
+    for doc in ("docs/collecting.md", "docs/preparing.md", "docs/operating.md", "README.md")
     for text in BLOCK.findall((ROOT / doc).read_text())
 ]
 
@@ -34,3 +34,5 @@ def test_the_defaults_that_are_shown_are_the_defaults() -> None:
     shown.pop("contact")
     defaults = config.Config().fetch.model_dump(mode="json")
     assert {name: defaults[name] for name in shown} == shown
+    (kept,) = (tomllib.loads(text)["maintain"] for doc, text in BLOCKS if "keep_hours" in text)
+    assert config.Config().maintain.model_dump(mode="json") == kept

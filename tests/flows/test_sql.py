@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,10 +73,18 @@ def test_sql_explains(how: str, milled: Any) -> None:
         ("CREATE TABLE mine AS SELECT 1", "SELECT"),
         ("EXPLAIN ANALYZE CREATE TABLE mine AS SELECT 1", "SELECT"),
         ("SELECT 1; SELECT 2", "SELECT"),
+        ("FROM read_csv('/etc/passwd')", "read_csv could do more"),
+        ("WITH a AS (COPY (SELECT 1) TO 'out.csv') FROM a", "COPY could do more"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'out.csv'", "SELECT"),
+        ("FROM '/etc/passwd'", "/etc/passwd"),
     ],
 )
-def test_sql_that_cannot_be_answered(query: str, word: str, milled: Any) -> None:
+def test_sql_that_cannot_be_answered(
+    query: str, word: str, milled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     result = run("sql", "-c", milled.config, query)
+    assert list(tmp_path.iterdir()) == []
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.stderr.startswith("error: ")
