@@ -17,7 +17,6 @@ from flows.settings import (
     DriftConfig,
     EvaluateConfig,
     PromoteConfig,
-    Settings,
     TriggersConfig,
 )
 from model.clip_config import FilteringConfig, ImageTextConfig

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from storage import catalog, parts
 from storage.commits import gone
 from storage.errors import translated
 from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
+from storage.settings import Settings
 from storage.snapshot import Snapshot, listing
 from storage.store import Store
 from storage.tables import TABLES
@@ -31,10 +32,8 @@ OUTWEIGHS = 4
 older snapshot may go on to need the old one."""
 
 
-class Keep(BaseModel):
+class Keep(Settings):
     """What stays when all else is cleared away."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_hours: int = Field(
         KEEP_HOURS,
