@@ -24,7 +24,7 @@ demo: setup ## the whole main job on the demo corpus: ingest, train, evaluate, r
 demo-full: setup ## the same with more pictures and training (three quarters of an hour)
 	$(BIN)/millrace demo --full
 
-test: setup ## the tests that every change must pass (15 minutes at most)
+test: setup ## the tests that every change must pass (15 minutes)
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup ## kills, servers, browsers, whole runs

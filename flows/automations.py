@@ -17,8 +17,8 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 
 from flows.config import TriggersConfig
 from flows.drift import DETECTED
+from flows.ingest import COMMITTED
 
-COMMITTED = "millrace.snapshot.committed"
 BEAT_S = 30
 """A flow run says so often that it lives (Prefect's least)."""
 SILENT_S = 3 * BEAT_S

@@ -50,11 +50,11 @@ def scores(store: Store, config: Config, loaded: Loaded, parse: Parse | None) ->
     if parse is None:
         raise ConfigError('[evaluate] judged needs attributes = "…": the module that takes captions apart')
     snapshot = Snapshot.open(store, loaded.snapshot)
-    held, known = judged_and_known(snapshot, asked, parse)
+    held = to_judge(snapshot, asked, parse)
     if not held:
         return []
     size = loaded.tokenizers.image.size
-    judged = ready(store, snapshot, asked, known, size)
+    judged = ready(store, snapshot, asked, parse, size)
     real = decoded(store, _ids(held), size)
     wanted = [one["attributes"] for one in held]
     kinds = np.array([bool(one["attributes"].get("unseen")) for one in held])
@@ -113,24 +113,25 @@ def captioned(
     return held
 
 
-def judged_and_known(
-    snapshot: Snapshot, asked: EvaluateConfig, parse: Parse
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Held-out pictures whose captions are drawn, and real ones that the judge learns from: none is among both."""
-    apart = captioned(snapshot, asked.split, asked.judged, parse)
+def to_judge(snapshot: Snapshot, asked: EvaluateConfig, parse: Parse) -> list[dict[str, Any]]:
+    """Held-out pictures whose captions are drawn."""
+    return captioned(snapshot, asked.split, asked.judged, parse)[: asked.drawn]
+
+
+def to_learn(snapshot: Snapshot, asked: EvaluateConfig, parse: Parse) -> list[dict[str, Any]]:
+    """Real pictures that the judge learns from: of training, and held-out ones that it will not be asked about."""
     known = captioned(snapshot, "train", asked.judged, parse)[:FITTED_ON]
-    return apart[: asked.drawn], known + apart[asked.drawn :][:FITTED_ON]
+    return known + captioned(snapshot, asked.split, asked.judged, parse)[asked.drawn :][:FITTED_ON]
 
 
-def ready(
-    store: Store, snapshot: Snapshot, asked: EvaluateConfig, known: list[dict[str, Any]], size: int
-) -> Judge:
+def ready(store: Store, snapshot: Snapshot, asked: EvaluateConfig, parse: Parse, size: int) -> Judge:
     """The judge of a snapshot's pictures, fitted first if there is none."""
     settings = judge.Settings(asked.judged)
     folder = store.folder("judges") / judge.key(
         settings, [snapshot.content_hash, asked.split, asked.drawn], size
     )
     if not (folder / judge.SETTINGS).exists():
+        known = to_learn(snapshot, asked, parse)
         say(f"fitting an independent judge on {len(known):,} real pictures, once for this snapshot")
         real = decoded(store, _ids(known), size)
         with bar("fit judge", None, "steps") as shown:

@@ -40,6 +40,8 @@ from storage.store import Store
 
 COMMIT_PARTS = 8
 """Staged parts per Delta commit: each costs a log entry, and a kill loses none of them."""
+COMMITTED = "millrace.snapshot.committed"
+"""The event that tells of a new snapshot."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ def ingest(config: str = "millrace.toml", allow_contaminated: bool = False) -> d
     create_table_artifact(key="funnel", table=rows, description=f"Snapshot {done.snapshot}")
     if done.parts_made:
         emit_event(
-            event="millrace.snapshot.committed",
+            event=COMMITTED,
             resource={"prefect.resource.id": f"millrace.snapshot.{done.snapshot}"},
             payload={"came_in": done.came_in, "kept": done.kept},
         )

@@ -132,9 +132,9 @@ def refusal(found: dict[str, Change], settings: PromoteConfig) -> str:
 
 def approved(why: str) -> bool:
     """Waits for a person in the UI; whoever does not answer in time has not approved."""
-    asked = Approval.with_initial_data(description=f"The challenger is {why}. Promote it?", promote=True)
+    form = Approval.with_initial_data(description=f"The challenger is {why}. Promote it?", promote=True)
     try:
-        return pause_flow_run(wait_for_input=asked, timeout=PATIENCE_S).promote
+        return pause_flow_run(wait_for_input=form, timeout=PATIENCE_S).promote
     except FlowPauseTimeout:
         return False
 
@@ -149,8 +149,8 @@ def promote(config: str = "millrace.toml", checkpoint: str = "latest", force: bo
         force: Promote it whatever the scores say; the decision says so.
     """
     done = run(read(Path(config)), checkpoint, force)
-    table = [{key: value for key, value in done.items() if key not in ("groups", "part")}]
-    create_table_artifact(key="promotion", table=[{k: str(v) for k, v in table[0].items()}])
+    shown = {key: str(value) for key, value in done.items() if key != "groups"}
+    create_table_artifact(key="promotion", table=[shown])
     say(f"{done['checkpoint_id']}: {done['outcome']}; {done['reason']}")
     return done
 

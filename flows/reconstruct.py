@@ -57,8 +57,8 @@ def run(config: Path, folder: Path, most: int, output: Path) -> dict[str, Any]:
     if not found:
         raise _nothing(folder)
     pictures = np.stack(found)
-    through = image.decode(image.encode(pictures))
-    sheet(pictures, through, output)
+    some = pictures[:SHOWN]
+    sheet(some, image.decode(image.encode(some)), output)
     quality = image.quality(pictures)
     return {
         "pictures": len(pictures),
@@ -81,8 +81,7 @@ def files(folder: Path, most: int) -> list[Path]:
     found = [
         path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in EXTENSIONS and path.is_file()
     ]
-    read_well = [one for one in found if one is not None]
-    if not read_well:
+    if not found:
         raise _nothing(folder)
     found.sort(key=lambda path: digest(path.relative_to(folder).as_posix()))
     return found[:most]
@@ -100,10 +99,10 @@ def pixels(path: Path, size: int) -> np.ndarray | None:
 
 
 def sheet(pictures: np.ndarray, through: np.ndarray, output: Path) -> None:
-    """Some pictures in a row, each above what became of it."""
+    """Pictures in a row, each above what became of it."""
     from PIL import Image
 
-    rows = [np.concatenate(list(some[:SHOWN]), axis=1) for some in (pictures, through)]
+    rows = [np.concatenate(list(row), axis=1) for row in (pictures, through)]
     grid = np.concatenate(rows).repeat(SCALE, 0).repeat(SCALE, 1)
     output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(grid).save(output)

@@ -58,7 +58,8 @@ def test_the_judge_learns_from_all_real_pictures_but_those_it_judges(config: Pat
     asked = read(config)
     store = Store.open(config.parent / "stores/drawing", create=False)
     snapshot = Snapshot.open(store, "latest")
-    judged, known = drawing.judged_and_known(snapshot, asked.evaluate, evaluate.parser(asked))
+    given = (snapshot, asked.evaluate, evaluate.parser(asked))
+    judged, known = drawing.to_judge(*given), drawing.to_learn(*given)
     assert len(judged) == DRAWN
     ids = {row["image_id"] for row in known}
     assert not ids & {row["image_id"] for row in judged}

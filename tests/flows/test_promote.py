@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from flows import evaluate, promote, retrain, train
@@ -136,3 +139,30 @@ def test_retraining_waits_for_enough_that_the_champion_never_saw(arena: Any) -> 
     assert retrain.unseen(arena.store(), Snapshot.open(arena.store()).name) == 0
     done = retrain.start(str(arena.config), least_new=1)
     assert done["new"] == 0 and done["train"] is None
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_person_who_is_asked_has_the_last_word(
+    arena: Any, right: Callable[..., None], prefect_api: str, answer: bool
+) -> None:
+    arena.change("[tokens.text]", "[promote]\napproval = true\n[tokens.text]")
+    right(FIRST, 0.2)
+    right(SECOND, 0.7)
+    decided(arena, FIRST)
+    with ThreadPoolExecutor(1) as person:
+        answered = person.submit(answers, prefect_api, answer)
+        made = decided(arena, SECOND)
+        answered.result()
+    assert (made["outcome"], made["decided_by"]) == ("promoted" if answer else "refused", "person")
+
+
+def answers(api: str, promote_it: bool) -> None:
+    """What the form in the UI does: waits until a run is paused, and resumes it with an answer."""
+    paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
+    deadline = time.monotonic() + 120
+    while not (runs := httpx.post(f"{api}/flow_runs/filter", json=paused, timeout=60).json()):
+        assert time.monotonic() < deadline, "no run is paused"
+        time.sleep(0.5)
+    body = {"run_input": {"promote": promote_it}}
+    told = httpx.post(f"{api}/flow_runs/{runs[0]['id']}/resume", json=body, timeout=60).json()
+    assert told["status"] == "ACCEPT", told
