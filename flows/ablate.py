@@ -23,11 +23,12 @@ from prefect.artifacts import create_table_artifact
 from pydantic import ValidationError
 
 from flows import drawing, ingest
-from flows import train as training
+from flows import train as training_flow
 from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, StepConfig, explain, read
 from flows.evaluate import answered, check_any, keep, of_states, parser, scored
 from flows.progress import say
+from model import train as training
 from model.checkpoint import write_file
 from model.config import TrainConfig
 from model.corpus import load_corpus
@@ -39,7 +40,9 @@ from storage.snapshot import Snapshot
 from storage.store import Store
 
 PREPARED, NOISY = "prepared", "as it came"
-VARIANTS = "variants.json"
+VARIANTS, PACES = "variants.json", "paces.json"
+TURNS = 3
+"""Times that a step of each way to train is timed, for its part of a budget."""
 STEPS = ("filters", "gathers")
 NO_MATTER = {"store", "run", "train", "evaluate", "ablate"}
 """Settings that do not change what a snapshot holds."""
@@ -132,15 +135,11 @@ def merged(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def trained(config: Config, store: Store, snapshot: str, seed: int) -> Loaded:
-    """The model of one run, which is trained unless it is there already."""
-    limits = {
-        "steps": None if config.ablate.seconds else config.ablate.steps,
-        "seconds": config.ablate.seconds,
-    }
-    settings = config.train.model_copy(update={**limits, "seed": seed})
+    """The model of one run of `ablate.steps`, which is trained unless it is there already."""
+    settings = config.train.model_copy(update={"steps": config.ablate.steps, "seconds": None, "seed": seed})
     config = config.model_copy(update={"train": settings})
-    name = training.run_name(config, Snapshot.open(store, snapshot))
-    training.run(config, snapshot, name)
+    name = training_flow.run_name(config, Snapshot.open(store, snapshot))
+    training_flow.run(config, snapshot, name)
     return load(store, name)
 
 
@@ -197,6 +196,8 @@ def run(config: Config) -> list[Row]:
     if config.ablate.variants:
         return run_ways(config, store, target)
     made = snapshots(variants(config), store)
+    if config.ablate.seconds:  # one number of steps for all: a step costs the same whatever the corpus
+        config = affordable({PREPARED: config}, store, made[PREPARED], config.ablate.seconds)[PREPARED]
     distinct = dict.fromkeys(made.values())
     found: dict[str, list[dict[str, float]]] = {name: [] for name in distinct}
     total = len(distinct) * config.ablate.seeds
@@ -213,6 +214,8 @@ def run(config: Config) -> list[Row]:
 def run_ways(config: Config, store: Store, target: Path) -> list[Row]:
     """Every way to train from every seed, on the newest snapshot."""
     wanted, snapshot = ways(config), Snapshot.open(store).name
+    if config.ablate.seconds:
+        wanted = affordable(wanted, store, snapshot, config.ablate.seconds)
     size, found = size_of(store, snapshot), {name: list[dict[str, float]]() for name in wanted}
     for seed in range(config.ablate.seeds):
         for number, (name, way) in enumerate(wanted.items(), 1 + seed * len(wanted)):
@@ -221,6 +224,35 @@ def run_ways(config: Config, store: Store, target: Path) -> list[Row]:
             rows = [Row(one, *size, by_metric(runs)) for one, runs in found.items()]
             write_file(target / "ablation.md", markdown(rows).encode())
     return rows
+
+
+def affordable(
+    wanted: Mapping[str, Config], store: Store, snapshot: str, seconds: float
+) -> dict[str, Config]:
+    """The ways to train with the steps that each can make in a time, were the machine left alone.
+
+    A step is timed in turns, each way beside the others, and the fastest turn counts: what else the machine does meanwhile,
+    or later, takes no step away from a way that happened to run then. Noted, so that a resumed queue has the same steps.
+    """
+    path, pinned = store.path / PACES, Snapshot.open(store, snapshot)
+    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    keys = {
+        name: digest([way.train.model_dump(mode="json", exclude={"seed"}), pinned.content_hash])
+        for name, way in wanted.items()
+    }
+    if lacking := [name for name in wanted if keys[name] not in known]:
+        for turn in range(TURNS):
+            say(f"timing a step of each variant, {turn + 1} of {TURNS}")
+            for name in lacking:
+                took = training.pace(store, pinned, wanted[name].train)
+                known[keys[name]] = min(took, known.get(keys[name], took))
+        write_file(path, json.dumps(known, indent=1).encode())
+    steps = {name: max(1, int(seconds / known[key])) for name, key in keys.items()}
+    say(", ".join(f"{name}: {n:,} steps" for name, n in steps.items()))
+    return {
+        name: way.model_copy(update={"ablate": way.ablate.model_copy(update={"steps": steps[name]})})
+        for name, way in wanted.items()
+    }
 
 
 def by_metric(runs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

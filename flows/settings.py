@@ -41,7 +41,7 @@ class AblateConfig(Settings):
         None,
         gt=0,
         le=300,
-        description="Time of each run instead of `steps`: equal for all, whatever a step costs.",
+        description="Time of each run instead of `steps`: equal for all, whatever a step costs (on an idle machine).",
     )
     variants: tuple[VariantConfig, ...] = Field(
         (),

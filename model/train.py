@@ -113,6 +113,19 @@ def train(
             return run.go(progress or (lambda at: None), stop or (lambda: False))
 
 
+def pace(store: Store, snapshot: Snapshot, config: TrainConfig) -> float:
+    """Seconds that a step of a run with these settings takes here and now; nothing is stored.
+
+    Raises:
+        ConfigError: the machine has no such device.
+    """
+    check_device(config.device)
+    with joined(config) as workers:
+        run = Run(store, snapshot, config, "pace", workers)
+        with workers.lanes, run.loader, run.saver:
+            return run.pace()
+
+
 class Run:
     """One training run: everything that its steps need."""
 
@@ -338,8 +351,13 @@ class Run:
         return steps
 
     def _affordable(self, seconds: float) -> int:
-        """Steps that fit in a time, measured on weights that are then thrown away."""
+        """Steps that fit in a time."""
         start = time.perf_counter()
+        took = self.pace()
+        return max(1, int((seconds - (time.perf_counter() - start)) / took))
+
+    def pace(self) -> float:
+        """Seconds that a step takes here and now: the median of a few, on weights that are then thrown away."""
         took: list[float] = []
         while len(took) < TRIAL_STEPS[1] and (
             len(took) < TRIAL_STEPS[0] or self.workers.same(sum(took)) < TRIAL_SECONDS
@@ -349,8 +367,7 @@ class Run:
             took.append(time.perf_counter() - begun)
         self.begin()
         self.loader.ready.clear()
-        left = seconds - (time.perf_counter() - start)
-        return max(1, int(left / statistics.median(took[TRIAL_STEPS[0] // 2 :])))
+        return statistics.median(took[TRIAL_STEPS[0] // 2 :])
 
     def _plan(self, step: int) -> None:
         """Records which samples the steps up to the next checkpoint see, before they see them."""

@@ -182,3 +182,29 @@ def test_settings_of_a_way_are_laid_over_those_of_training(mill: Any) -> None:
         other = type(config)(**{**config.model_dump(), "ablate": {"variants": variants}})
         with pytest.raises(ConfigError, match=said):
             ablate.ways(other)
+
+
+DEARER = """
+[ablate]
+seconds = 1.0
+seeds = 1
+[[ablate.variants]]
+name = "plain"
+[[ablate.variants]]
+name = "deeper"
+train.model = { depth = 12 }
+"""
+
+
+def test_a_time_becomes_steps_once_and_fewer_where_a_step_is_dearer(mill: Any) -> None:
+    mill.config.write_text(mill.config.read_text() + DEARER)
+    config = read(mill.config)
+    store, snapshot = mill.store(), mill.snapshot().name
+    ways = ablate.affordable(ablate.ways(config), store, snapshot, 1.0)
+    steps = {name: way.ablate.steps for name, way in ways.items()}
+    assert 1 <= steps["deeper"] < steps["plain"]
+    timed = (store.path / ablate.PACES).read_bytes()
+    again = ablate.affordable(ablate.ways(config), store, snapshot, 2.0)
+    assert (store.path / ablate.PACES).read_bytes() == timed, "timed once: a queue that goes on has the same steps"
+    assert again["plain"].ablate.steps == pytest.approx(2 * steps["plain"], abs=1)
+    assert not store.read("checkpoints").num_rows, "nothing is stored of it"
