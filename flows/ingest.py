@@ -189,7 +189,7 @@ def decide(site: Site, chain: Chain, needed: Mapping[str, Any]) -> int:
 
 def held_out(store: Store) -> str:
     """A mark of which rows are held out: training rows that were clean may be among those that came since."""
-    with store.connect() as db:
+    with store.over("samples") as db:
         db.execute("CREATE TEMP TABLE held AS SELECT sample_id FROM samples WHERE held_out")
         rows, mark = stage.counted(db, "held")
     return mark if rows else ""

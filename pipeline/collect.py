@@ -189,11 +189,11 @@ def forget_former(store: Store, source: str) -> int:
 
     They go as a replaced row goes: from the present version of all tables, not from snapshots that pin others.
     """
-    with store.connect() as db:
+    with store.over("samples") as db:
         if not db.execute(f"SELECT 1 FROM samples WHERE {CUT} LIMIT 1", [source]).fetchone():
             return 0
     with store.lock():
-        with store.connect() as db:
+        with store.over("samples") as db:
             found = db.sql(OUTDATED, params=[source, source]).to_arrow_table()["sample_id"]
         beside = [t.name for t in (*tables.TABLES.values(), *store.declared()) if t.key[0] == "sample_id"]
         for name in sorted(beside, key=lambda name: name == "samples") if len(found) else ():

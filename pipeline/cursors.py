@@ -13,7 +13,7 @@ from storage.store import Store
 
 def read(store: Store, source: str, fingerprint: str) -> str | None:
     """What was last written under these settings."""
-    with store.connect() as db:
+    with store.over("cursors") as db:
         found = db.execute(
             "SELECT value FROM cursors WHERE source = ? AND fingerprint = ? ORDER BY recorded_at DESC LIMIT 1",
             [source, fingerprint],

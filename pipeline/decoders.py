@@ -44,8 +44,9 @@ LONGEST = 1 << 30
 IN_STORE = 4
 """Pictures that a process has been sent: the one at work, and what lasts until a thread of this process has its turn."""
 
-PRELOADED = ["__main__", "pipeline.decoders", "pipeline.stage"]
-"""Modules that the processes find imported when they are forked; the last is for those that do other work of the mill."""
+PRELOADED = ["__main__", "pipeline.decoders", "pipeline.stage", "pandas"]
+"""Modules that the processes find imported when they are forked; the last two are for those that do other work of the mill:
+pyarrow imports pandas, if it is there, to make its first array, which takes a second."""
 READY = b"ready"
 
 Done = Callable[[Picture | MediaError], None]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from pipeline.dotted import Absent, at_path, what
@@ -95,13 +96,38 @@ def _csv(path: File) -> Iterator[Record]:
 
 
 def _jsonl(path: File) -> Iterator[Record]:
+    for number, line in _numbered(path):
+        yield _record(number, parse_json(line))
+
+
+def _numbered(path: File) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty."""
     with path.open("rb") as lines:
         number = -1
         for line in lines:
             if not line.strip():
                 continue
             number += 1
-            yield _record(number, parse_json(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line))
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+
+
+def lines(path: File) -> Iterator[tuple[int, Any, bytes]]:
+    """The values of a JSONL table with their numbers and lines. Quick rather than exact: integers beyond 64 bits come as
+    floats, so what is to be kept is read again from the line, by `parse_json`.
+
+    Raises:
+        SourceError: the file is not there.
+    """
+    try:
+        for number, line in _numbered(path):
+            try:
+                yield number, orjson.loads(line), line
+            except orjson.JSONDecodeError:  # it is stricter, too
+                yield number, parse_json(line), line
+    except FileNotFoundError:
+        raise SourceError(f"{path.name}: no such file") from None
+    except OSError as error:
+        raise SourceError(f"{path.name}: cannot be read: {error.strerror or error}") from None
 
 
 def _json(path: File, items: str | None) -> Iterator[Record]:
@@ -123,9 +149,15 @@ def _json(path: File, items: str | None) -> Iterator[Record]:
 
 
 def _record(number: int, value: Any) -> Record:
+    wrong = no_object(value)
+    return Record(number, value) if wrong is None else Record(number, wrong=wrong)
+
+
+def no_object(value: Any) -> str | None:
+    """What is wrong with a record, if anything is."""
     if isinstance(value, dict):
-        return Record(number, value)
-    return Record(number, wrong="not JSON" if isinstance(value, NotJson) else "not a JSON object")
+        return None
+    return "not JSON" if isinstance(value, NotJson) else "not a JSON object"
 
 
 class NotJson:

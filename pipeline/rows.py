@@ -133,18 +133,11 @@ class RowSettings(Step):
             names = tuple(values)
             if names not in kinds and record.wrong is None:
                 kinds[names] = self.recognise(names, (needed, *FIELDS))
-            columns = kinds.get(names, {})
-            rest = {f: values[name] for f, name in columns.items()}
-            if items is not None:
-                rest = {f: value if f == "text" else only(value) for f, value in rest.items()}
-            key = rest.pop(needed, None)
-            key = key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
-            key = key.replace("\0", "").strip() if isinstance(key, str) else ""
+            rest = _fields(values, kinds.get(names, {}), items is not None)
+            key = _key(rest.pop(needed, None))
             if record.wrong is not None or not key:
                 yield Stated(record.number, wrong=record.wrong or f"states no {needed}")
                 continue
-            if "licence" in rest:
-                rest["licence"] = _licence(rest["licence"], items is not None)
             text, position = rest.get("text"), rest.get("position")
             count = 1 if isinstance(text, str | bytes | None) else len(as_texts(text))
             place = None if position is None else as_position(position)
@@ -155,6 +148,24 @@ class RowSettings(Step):
                 raise SourceError(f'{path.name}: {field} = "{column}": {absent[column]}')
         if kinds or items is None:
             self.check_columns(there, path.name, needed)
+
+    def named(self, path: File, needed: str) -> Iterator[Stated]:
+        """The same of a JSONL table, with lines as they are: a listing looks at each only for what names its row, and what is
+        new is read by `unfold(lines, needed)`."""
+        kinds: dict[tuple[str, ...], str | None] = {}
+        for number, values, line in records.lines(path):
+            if wrong := records.no_object(values):
+                yield Stated(number, wrong=wrong)
+                continue
+            names = tuple(values)
+            if names not in kinds:
+                kinds[names] = self.recognise(names, (needed, *FIELDS)).get(needed)
+            column = kinds[names]
+            if column is None or not (key := _key(values[column])):
+                yield Stated(number, wrong=f"states no {needed}")
+                continue
+            yield Stated(number, key, line.decode("utf-8", "surrogateescape").strip(" \t\r\n"))
+        self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, needed)
 
     def _with_dotted(self, values: dict[str, Any], absent: dict[str, str]) -> dict[str, Any]:
         """The values, and those that dotted names of columns lead to; `absent` is told which lead nowhere."""
@@ -167,10 +178,17 @@ class RowSettings(Step):
                     absent.setdefault(column, str(error))
         return values | found if found else values
 
-    def unfold(self, lines: str) -> list[dict[str, Any]]:
-        """The rows of RAW that the JSON lines of `Stated` hold."""
-        values = [json.loads(line) for line in lines.splitlines()]
-        return [row for record in values for row in self.rows(record, {field: field for field in record})]
+    def unfold(self, lines: str, needed: str = "") -> list[dict[str, Any]]:
+        """The rows of RAW that the lines of `stated` hold, or of `named`, where `needed` says what it looked for."""
+        found = []
+        for line in lines.split("\n") if lines else ():
+            values = (
+                records.parse_json(line.encode("utf-8", "surrogateescape")) if needed else json.loads(line)
+            )
+            columns = self.recognise(values, (needed, *FIELDS)) if needed else {name: name for name in values}
+            fields = _fields(values, columns) if needed else values
+            found += self.rows(fields, {field: field for field in fields})
+        return found
 
     def rows(self, record: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]]:
         """The rows of RAW that a record holds: one for each of its texts, one if it has none."""
@@ -184,6 +202,22 @@ class RowSettings(Step):
             row["position"] = position
         texts = as_texts(record.get(columns.get("text", "")))
         return [{**row, "lang": lang or row["lang"], "text": as_bytes(text)} for lang, text in texts]
+
+
+def _fields(values: Mapping[str, Any], columns: Mapping[str, str], single: bool = False) -> dict[str, Any]:
+    """Field to value; `single`: what a reply lists is its one item, but for texts."""
+    fields = {field: values[name] for field, name in columns.items()}
+    if single:
+        fields = {field: value if field == "text" else only(value) for field, value in fields.items()}
+    if "licence" in fields:
+        fields["licence"] = _licence(fields["licence"], single)
+    return fields
+
+
+def _key(value: Any) -> str:
+    """What names a row, as text; "" if that is none."""
+    value = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    return value.replace("\0", "").strip() if isinstance(value, str) else ""
 
 
 def _licence(value: Any, names: bool) -> Any:

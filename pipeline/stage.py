@@ -52,7 +52,7 @@ AND sample_id NOT IN ({collecting.PASSAGES})
 def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:
     """Lists a source's shards that no committed part holds."""
     assert isinstance(origin.source, Source)
-    with store.connect() as db:
+    with store.over("samples") as db:
         known = db.sql(WHOLE, params=[origin.name, origin.name]).to_arrow_table()
     present = set(known["part"].unique().to_pylist())
     jobs = []
@@ -141,18 +141,17 @@ def work_annotate(store: Store, job: Job, annotator: Annotator, models: Mapping[
 
 def _rows_of_part(store: Store, step: Annotator, part: str) -> pa.Table:
     base = "images" if step.key == "image_id" else "samples"
-    with store.connect() as db:
-        query = f"{_select(step.key, step.reads, base)} WHERE {base}.part = ? ORDER BY {base}.{step.key}"
+    query = f"{_select(step.key, step.reads, base)} WHERE {base}.part = ? ORDER BY {base}.{step.key}"
+    with store.over(*_read(step.reads, base)) as db:
         return db.sql(query, params=[part]).to_arrow_table()
 
 
 def _select(key: str, reads: Sequence[str], base: str) -> str:
     """SELECT of a key and columns of `samples`, `images` and signals ("annotator.column")."""
     source = base
-    if base == "samples" and IMAGE_COLUMNS & set(reads):
-        source += " LEFT JOIN images ON samples.image_id = images.image_id"
-    for table in sorted({column.split(".")[0] for column in reads if "." in column}):
-        source += f' LEFT JOIN "{table}" ON {base}.{_key_of(table)} = "{table}".{_key_of(table)}'
+    for table in _read(reads, base)[1:]:
+        by = "image_id" if table == "images" else _key_of(table)
+        source += f' LEFT JOIN "{table}" ON {base}.{by} = "{table}".{by}'
     listed = [f"{base}.{key}"]
     for column in dict.fromkeys(reads):
         if column == key:
@@ -163,6 +162,12 @@ def _select(key: str, reads: Sequence[str], base: str) -> str:
         else:
             listed.append(f"{'images' if column in IMAGE_COLUMNS else base}.{column}")
     return f"SELECT {', '.join(listed)} FROM {source}"
+
+
+def _read(reads: Sequence[str], base: str) -> list[str]:
+    """The tables that hold these columns, the base first."""
+    pictures = ["images"] if base == "samples" and IMAGE_COLUMNS & set(reads) else []
+    return [base, *pictures, *sorted({column.split(".")[0] for column in reads if "." in column})]
 
 
 def _key_of(table: str) -> str:
@@ -205,13 +210,13 @@ def work_filter(store: Store, job: Job, filters: Sequence[Filter], policy: str) 
 def _collected(store: Store, filters: Sequence[Filter], part: str) -> pa.Table:
     """What filters read of one part's rows that could be collected."""
     reads = ["source", *(column for f in filters for column in f.reads)]
-    with store.connect() as db:
-        return db.sql(
-            f"{_select('sample_id', reads, 'samples')} JOIN decisions d ON d.sample_id = samples.sample_id "
-            f"AND d.stage = '{collecting.STAGE}' AND d.kept "
-            "WHERE samples.part = ? ORDER BY samples.sample_id",
-            params=[part],
-        ).to_arrow_table()
+    query = (
+        f"{_select('sample_id', reads, 'samples')} JOIN decisions d ON d.sample_id = samples.sample_id "
+        f"AND d.stage = '{collecting.STAGE}' AND d.kept "
+        "WHERE samples.part = ? ORDER BY samples.sample_id"
+    )
+    with store.over(*_read(reads, "samples"), "decisions") as db:
+        return db.sql(query, params=[part]).to_arrow_table()
 
 
 def judge(rows: pa.Table, filters: Sequence[Filter], policy: str) -> pa.Table:

@@ -339,6 +339,16 @@ class Store:
             raise
         self._idle.append(database)
 
+    @contextmanager
+    def over(self, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session that sees these tables alone, as they are now: a tenth of what `connect` costs, for what is asked
+        part by part."""
+        with self.cursor() as con, translated("store"):
+            for name in tables:
+                chosen = self.select(name, self.files(name))
+                con.execute(f"CREATE TEMP VIEW {views.name(name)} AS {chosen}")
+            yield con
+
     def connect(
         self, versions: Mapping[str, int] | None = None, *, memory_limit: str = "", threads: int = 2
     ) -> duckdb.DuckDBPyConnection:

@@ -27,6 +27,9 @@ from pipeline.rows import FIELDS, RowSource, batches, places, unseen
 from pipeline.step import Shard, digest
 from storage.media import EXTENSIONS
 
+FILE = "file"
+"""The field that finds a table's row its picture."""
+
 
 @dataclass(slots=True)
 class _Item:
@@ -37,7 +40,8 @@ class _Item:
     path: str = ""
     sidecars: tuple[str, ...] = ()
     rows: str = ""
-    """The table's rows for it as JSON, one a line: field to value."""
+    """The table's rows for it as JSON, one a line: field to value, or (`named`) the table's own lines."""
+    named: bool = False
     error: str = ""
     detail: str = ""
 
@@ -97,19 +101,20 @@ class Folder(RowSource):
         root = at(self.path)
         items, tables, sidecars = self._files(root)
         table = self._table(list(tables))
-        texts, bad = self._texts(root / table) if table else ({}, [])
+        named = table is not None and self._named(table)
+        texts, bad = self._texts(root / table, named) if table else ({}, [])
         settings = self.fingerprint()
         for item in items:
-            item.rows = texts.pop(item.origin, "")
+            item.rows, item.named = texts.pop(item.origin, ""), named
             if not item.rows and not item.error:
                 stem = item.path.rpartition(".")[0]
                 item.sidecars = tuple(stem + end for end in (".json", ".txt") if stem + end in sidecars)
                 item.version += "".join(f"+{sidecars[path]}" for path in item.sidecars)
-            item.version += "-" + hashlib.blake2b((settings + item.rows).encode(), digest_size=8).hexdigest()
+            item.version += "-" + hashlib.blake2b(_raw(settings + item.rows), digest_size=8).hexdigest()
         for origin, rows in texts.items():
-            version = "missing-" + hashlib.blake2b((settings + rows).encode(), digest_size=8).hexdigest()
+            version = "missing-" + hashlib.blake2b(_raw(settings + rows), digest_size=8).hexdigest()
             detail = f"named in {table}, not in the folder"
-            items.append(_Item(origin, version, rows=rows, error="missing_file", detail=detail))
+            items.append(_Item(origin, version, rows=rows, named=named, error="missing_file", detail=detail))
         items.extend(bad)
         items.sort(key=lambda item: item.origin)
         return items
@@ -131,11 +136,17 @@ class Folder(RowSource):
             )
         return tables[0] if tables else None
 
-    def _texts(self, path: File) -> tuple[dict[str, str], list[_Item]]:
+    def _named(self, table: str) -> bool:
+        """Whether the table's lines are kept as they are: to encode those of a large table anew takes longer than to list its
+        pictures."""
+        plain = not any("." in column for column in self.columns.values())
+        return plain and self.items is None and table.lower().endswith((".jsonl", ".ndjson"))
+
+    def _texts(self, path: File, named: bool) -> tuple[dict[str, str], list[_Item]]:
         """Rows of the table by file, as JSON lines, and an item for each row that cannot be used."""
         texts: dict[str, str] = {}
         bad: list[_Item] = []
-        for row in self.stated(path, "file", self.items):
+        for row in self.named(path, FILE) if named else self.stated(path, FILE, self.items):
             if row.wrong is not None:
                 origin = f"{path.name}#{row.number}"
                 bad.append(_Item(origin, digest(row.wrong)[:16], error="bad_row", detail=row.wrong))
@@ -146,7 +157,7 @@ class Folder(RowSource):
 
     def _read(self, item: _Item, root: File) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"origin": item.origin, "version": item.version}
-        rows = self.unfold(item.rows)
+        rows = self.unfold(item.rows, FILE if item.named else "")
         if not item.error:
             try:
                 base["image"] = _bytes(root / item.path, self.max_bytes)
@@ -182,6 +193,11 @@ class _Unreadable(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+
+
+def _raw(text: str) -> bytes:
+    """A text with the bytes of it that are no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _bytes(path: File, limit: int) -> bytes:

@@ -205,6 +205,8 @@ def test_a_time_becomes_steps_once_and_fewer_where_a_step_is_dearer(mill: Any) -
     assert 1 <= steps["deeper"] < steps["plain"]
     timed = (store.path / ablate.PACES).read_bytes()
     again = ablate.affordable(ablate.ways(config), store, snapshot, 2.0)
-    assert (store.path / ablate.PACES).read_bytes() == timed, "timed once: a queue that goes on has the same steps"
+    assert (store.path / ablate.PACES).read_bytes() == timed, (
+        "timed once: a queue that goes on has the same steps"
+    )
     assert again["plain"].ablate.steps == pytest.approx(2 * steps["plain"], abs=1)
     assert not store.read("checkpoints").num_rows, "nothing is stored of it"
