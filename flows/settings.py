@@ -18,7 +18,7 @@ class EvaluateConfig(Settings):
     retrieval: int = Field(500, ge=0, description="Pictures that are to find their captions, and back.")
     pictures: int = Field(16, ge=0, description="Pictures drawn from held-out captions for the report.")
     attributes: str = Field("", description="Module whose attributes(caption) is scored one by one.")
-    guidance: float = Field(2.0, ge=1.0, description="Classifier-free guidance when drawing.")
+    guidance: float = Field(1.5, ge=1.0, description="Classifier-free guidance when drawing.")
     guidances: tuple[float, ...] = Field((), description="Further ones, to compare what drawing gains by it.")
     judged: tuple[str, ...] = Field(
         (), description="Attributes of drawn pictures that an independent judge holds against the caption."
