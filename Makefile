@@ -1,6 +1,7 @@
 # Everything a person or CI runs. The first target that needs it makes .venv and installs.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 export DO_NOT_TRACK = 1
@@ -24,11 +25,11 @@ demo: setup ## the whole main job on the demo corpus: ingest, train, evaluate, r
 demo-full: setup ## the same with more pictures and training (three quarters of an hour)
 	$(BIN)/millrace demo --full
 
-test: setup ## the tests that every change must pass (15 minutes)
-	$(BIN)/python -m pytest -m "not slow"
+test: setup ## the tests that every change must pass (10 minutes)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
-test-slow: setup ## kills, servers, browsers, whole runs
-	$(BIN)/python -m pytest -m slow
+test-slow: setup ## kills, servers, browsers, whole runs (half of it is waiting: JOBS=2 files at a time)
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
 
 torture: setup ## the full counts of kills
 	MILLRACE_TORTURE=20 $(BIN)/python -m pytest -m slow -k "kill or killed"
