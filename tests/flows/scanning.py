@@ -110,7 +110,10 @@ def scan(folder: Path, needles: Needles) -> list[str]:
         elif file.suffix == ".duckdb":
             _duckdb(place, file, needles)
         elif file.suffix in (".json", ".ipynb"):
-            needles.cell(place, json.loads(data))
+            try:
+                needles.cell(place, json.loads(data))
+            except ValueError:  # a document in each line
+                needles.cell(place, [json.loads(line) for line in data.splitlines() if line.strip()])
     return sorted(set(needles.found))
 
 

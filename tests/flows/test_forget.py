@@ -6,67 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import Result
-from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.config import read
 from storage import lineage, takedown
 from storage.snapshot import Snapshot
-
-SECRET = "Zebulon Quirke asleep under the violet zeppelin of Tarnholm"
-HELD = "Ottoline Vex paints a crooked lighthouse beside the salt works"
-GUESTS, HELD_OUT = 24, 8
-CONFIG = """\
-[store]
-path = "store"
-[[sources]]
-use = "sources.folder"
-name = "guests"
-path = "data/guests"
-shard_rows = 8
-licence = "CC0-1.0"
-[[sources]]
-use = "sources.folder"
-name = "heldout"
-path = "data/heldout"
-held_out = true
-[[annotators]]
-use = "annotators.perceptual_hash"
-[[gathers]]
-use = "gathers.near_duplicates"
-[[gathers]]
-use = "gathers.decontaminate"
-[splits]
-test = 0.0
-validation = 0.0
-[tokens.text]
-vocab_size = 512
-[tokens.image]
-steps = 2
-precision = "fp32"
-width = 8
-threads = 1
-least_psnr = 0
-least_usage = 0
-[train]
-steps = 12
-threads = 1
-checkpoint_every = 3
-log_every = 3
-[train.model]
-width = 16
-depth = 1
-heads = 2
-kv_heads = 1
-hidden = 32
-[train.batch]
-rows = 4
-row_length = 256
-"""
+from tests.flows.guests import GUESTS, HELD_OUT, SECRET, drawn, put
 
 
 def run(*arguments: object) -> Result:
@@ -77,46 +25,6 @@ def forgotten(mill: Any, *named: object) -> dict[str, Any]:
     result = run("forget", *named, "--yes", "--json", "-c", mill.config)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)[-1]
-
-
-def drawn(seed: int, side: int = 96) -> Image.Image:
-    """A picture of its own: a few coarse patches, and lines across them."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 255, (5, 5, 3), np.uint8)).resize(
-        (side, side), Image.Resampling.BICUBIC
-    )
-    fine = rng.integers(-20, 20, (side, side, 3))
-    return Image.fromarray((np.asarray(coarse) + fine).clip(0, 255).astype(np.uint8))
-
-
-def put(folder: Path, name: str, image: Image.Image, text: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    image.save(folder / f"{name}.png")
-    (folder / f"{name}.txt").write_text(text)
-    return folder / f"{name}.png"
-
-
-@pytest.fixture(scope="module")
-def guests(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Any:
-    """A small corpus of its own, ingested, and trained on halfway: to be read, not to be changed."""
-    from flows.train import run_name
-    from model.train import Stopped, train
-    from tests.flows.conftest import Mill
-
-    mill = Mill(tmp_path_factory.mktemp("forget") / "mill")
-    for number in range(GUESTS):
-        text = SECRET if number == 3 else f"guest number {number} waves a flag with {number * 7 + 1} stripes"
-        put(mill.path / "data/guests", f"g{number:02d}", drawn(number), text)
-    for number in range(HELD_OUT):
-        text = HELD if number == 2 else f"held out {number} walks along a wall with {number * 5 + 2} windows"
-        put(mill.path / "data/heldout", f"h{number:02d}", drawn(1000 + number), text)
-    mill.config.write_text(CONFIG)
-    mill.ingest()
-    config, stops = read(mill.config), iter([False] * 7 + [True] * 100)
-    with pytest.raises(Stopped):
-        name = run_name(config, mill.snapshot())
-        train(mill.store(), mill.snapshot(), config.train, run_id=name, stop=lambda: next(stops))
-    return mill
 
 
 @pytest.fixture
