@@ -42,7 +42,8 @@ WAIT_S = 20.0
 def planned(config: Config, named: Named, by: str) -> Takedown:
     """What would go; changes nothing but that the store has a salt."""
     alike = next((step for step in config.gather_steps if isinstance(step, NearDuplicates)), None)
-    return forgetting.planned(config.open_store(), named, by, config.media, alike)
+    bases = {name: getattr(source, "base_url", None) for name, source in config.source_steps.items()}
+    return forgetting.planned(config.open_store(), named, by, config.media, alike, bases)
 
 
 def asked(config: Config, named: Named, by: str) -> dict[str, Any] | None:

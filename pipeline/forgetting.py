@@ -6,7 +6,7 @@ Asked are all rows that the store ever had and that are still in a file: also fo
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pipeline.likeness import Looks
 from pipeline.lookalikes import TURNS
 from pipeline.signatures import GRID, SIDE, colour_hash, grey_hash, is_coloured
 from pipeline.vectors import cells
-from pipeline.web.urls import redacted
+from pipeline.web.urls import absolute, redacted
 from storage import blocklist, media, panels, purge
 from storage.blocklist import HOST, Entry
 from storage.contamination import LEAST_CHARACTERS, folded
@@ -73,7 +73,7 @@ ROWS = """
 CREATE TEMP TABLE doomed AS SELECT DISTINCT r.sample_id FROM rows r JOIN named n ON
      (n.kind = 'sample' AND r.sample_id = n.value)
   OR (n.kind = 'picture' AND r.image_id = n.value)
-  OR (n.kind = 'url' AND n.value IN (r.url, r.page_url, r.origin))
+  OR (n.kind = 'url' AND n.value IN (r.url, r.page_url, r.location))
   OR (n.kind = 'host' AND n.value IN (r.host, r.page_host, r.origin_host))
   OR (n.kind = 'source' AND r.source = n.value)
   OR (n.kind = 'licence' AND r.licence = n.value)
@@ -99,9 +99,15 @@ ORDER BY 1
 
 
 def planned(
-    store: Store, named: Named, by: str, limits: Limits, alike: NearDuplicates | None = None
+    store: Store,
+    named: Named,
+    by: str,
+    limits: Limits,
+    alike: NearDuplicates | None = None,
+    bases: Mapping[str, str | None] | None = None,
 ) -> Takedown:
-    """What goes if these things are forgotten, and all that it touches; changes nothing.
+    """What goes if these things are forgotten, and all that it touches; changes nothing. `bases` maps a source's name to
+    what its relative URLs are relative to.
 
     Raises:
         NothingNamed: nothing was named.
@@ -119,7 +125,7 @@ def planned(
     key = blocklist.key_of(store.path, create=True)
     assert key is not None
     with store.cursor() as db:
-        _find(db, store, things)
+        _find(db, store, things, bases or {})
         ids = _column(db, "SELECT sample_id FROM doomed ORDER BY 1")
         pictures = _column(db, LEFT.format(column="image_id"))
         texts = [one for name in ("text", "prompt") for one in _column(db, LEFT.format(column=name))]
@@ -144,20 +150,51 @@ def planned(
     )
 
 
-def _find(db: duckdb.DuckDBPyConnection, store: Store, things: Sequence[tuple[str, str]]) -> None:
+def _find(
+    db: duckdb.DuckDBPyConnection,
+    store: Store,
+    things: Sequence[tuple[str, str]],
+    bases: Mapping[str, str | None],
+) -> None:
     """Makes `rows`, and `doomed(sample_id)`: the rows that are meant and those that derive from them."""
+    every = purge.everything(store, "samples")
+    db.register("whole_urls", _absolute(db, every, bases))
+    where = {"url": "host", "page_url": "page_host", "location": "origin_host"}
     hosts = ", ".join(
-        f"lower(regexp_extract({column}, {literal(HOST)}, 1)) AS {name}"
-        for column, name in (("url", "host"), ("page_url", "page_host"), ("origin", "origin_host"))
+        f"lower(regexp_extract({url}, {literal(HOST)}, 1)) AS {host}" for url, host in where.items()
     )
     db.execute(
-        "CREATE TEMP TABLE rows AS SELECT DISTINCT sample_id, source, origin, position, url, page_url, image_id, licence, "
-        f"{folded('text')} AS text, {folded('prompt')} AS prompt, {hosts} FROM ({purge.everything(store, 'samples')})"
+        f"CREATE TEMP TABLE rows AS SELECT *, {hosts} FROM (SELECT DISTINCT sample_id, s.source, origin, position, image_id, "
+        f"licence, {folded('text')} AS text, {folded('prompt')} AS prompt, coalesce(u.absolute, s.url) AS url, "
+        f"coalesce(p.absolute, s.page_url) AS page_url, coalesce(o.absolute, s.origin) AS location FROM ({every}) s "
+        + " ".join(
+            f"LEFT JOIN whole_urls {name} ON {name}.source = s.source AND {name}.url = s.{column}"
+            for name, column in (("u", "url"), ("p", "page_url"), ("o", "origin"))
+        )
+        + ")"
     )
     kinds, values = zip(*things, strict=True)
     db.register("named", pa.table({"kind": pa.array(kinds), "value": pa.array(values)}))
     db.execute(ROWS)
     db.execute(DERIVED)
+
+
+def _absolute(db: duckdb.DuckDBPyConnection, every: str, bases: Mapping[str, str | None]) -> pa.Table:
+    """What the relative URLs of sources stand for: source, url, absolute."""
+    db.register(
+        "based", pa.table({"source": pa.array([name for name, base in bases.items() if base], pa.string())})
+    )
+    found = db.sql(
+        f"SELECT DISTINCT source, unnest([url, page_url, origin]) AS url FROM ({every}) SEMI JOIN based USING (source)"
+    ).to_arrow_table().to_pylist()  # fmt: skip
+    rows = [
+        {**one, "absolute": redacted(absolute(one["url"], bases[one["source"]]))}
+        for one in found
+        if one["url"]
+    ]
+    return pa.Table.from_pylist(
+        rows, pa.schema([(name, pa.string()) for name in ("source", "url", "absolute")])
+    )
 
 
 def _urls(db: duckdb.DuckDBPyConnection, store: Store, hosts: Sequence[str]) -> list[str]:
