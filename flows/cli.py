@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import asking, promoting, server
+from flows import asking, forgetting, promoting, server
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
@@ -187,6 +187,7 @@ def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 promote = command(promoting.promote)
 rollback = command(promoting.rollback)
 drift = command(promoting.drift)
+forget = command(forgetting.forget)
 generate = command(asking.generate)
 reconstruct = command(reconstructing.reconstruct)
 

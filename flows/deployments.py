@@ -38,6 +38,7 @@ DEPLOYMENTS = (
     Deployment("drift", "flows.drift.drift", "Has the corpus moved away from the champion's?", "0 4 * * *"),
     Deployment("fit-filter", "flows.filtering_network.fit_filter", "Fits the filtering network anew."),
     Deployment("recheck", "flows.recheck.recheck", "Asks sites again; drops what they refuse.", "0 5 * * 6"),
+    Deployment("forget", "flows.forget.forget", "Removes rows for good, and lets none come in again."),
     Deployment(
         "maintain", "flows.maintain.maintain", "Compacts tables, removes what nothing needs.", "0 1 * * 0"
     ),

@@ -29,6 +29,7 @@ from model.labels import label_scores
 from model.retrieval import retrieval_scores
 from pipeline.step import digest
 from storage import media
+from storage.beginning import using
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -289,7 +290,9 @@ def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[
         config: The TOML file that says what to do.
         checkpoint: Id of a checkpoint or name of its run, or latest.
     """
-    done = run(read(config), checkpoint)
+    settings = read(config)
+    with using(settings.open_store()):
+        done = run(settings, checkpoint)
     create_table_artifact(key="scores", table=done["scores"], description=f"Checkpoint {done['checkpoint']}")
     for row in done["scores"]:
         if row["metric"] == "exact" and row["subset"] in ("all", "en"):

@@ -141,7 +141,8 @@ def print_checkpoint(checkpoint: dict[str, Any], counts: list[dict[str, Any]]) -
 
 def print_sample(told: dict[str, Any]) -> None:
     """Blocks for people: the row, its decisions, its snapshots, and a line for each run that read it."""
-    block("Row", told["sample"] or {"row": "gone from the store; what follows stays"})
+    gone = "forgotten" if told["forgotten"] else "gone from the store"
+    block("Row", told["sample"] or {"row": f"{gone}; what follows stays"})
     for title in ("decisions", "snapshots"):
         print(f"\n{title.capitalize()}")
         print_rows(told[title])

@@ -35,7 +35,7 @@ USER_ERRORS = {
     "duckdb": ["Error"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""
-RESUMED = ("ingest", "train", "recheck", "maintain")
+RESUMED = ("ingest", "train", "recheck", "maintain", "forget")
 """Commands that keep what they have done when they are stopped."""
 
 

@@ -23,6 +23,7 @@ from flows.config import Config, ConfigError, PromoteConfig, read
 from flows.progress import say
 from model.compare import Change, Pair, changes, fallen
 from storage import champions
+from storage.beginning import using
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -92,7 +93,8 @@ def compared(store: Store, config: Config, champion: str, challenger: dict[str, 
         ConfigError: nothing was held out to ask.
     """
     snapshot = Snapshot.open(store, challenger["snapshot"])
-    both = [asked(store, config, one, snapshot) for one in (challenger["checkpoint_id"], champion)]
+    with using(store):
+        both = [asked(store, config, one, snapshot) for one in (challenger["checkpoint_id"], champion)]
     with store.connect() as db:
         rows = db.execute(ASKED, both).fetchall()
     if not rows:

@@ -11,6 +11,7 @@ from dashboards import report as page
 from flows.config import read
 from flows.store_admin import planted_truth
 from storage import catalog
+from storage.beginning import using
 
 
 @flow(name="report")
@@ -23,6 +24,7 @@ def report(config: str = "millrace.toml") -> str:
     settings = read(config)
     store = settings.open_store()
     catalog.rebuild(store)
-    path = page.write(store, store.folder("reports") / "report.html", truth=planted_truth(Path(config)))
+    with using(store):
+        path = page.write(store, store.folder("reports") / "report.html", truth=planted_truth(Path(config)))
     create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
     return str(path)

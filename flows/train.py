@@ -22,7 +22,7 @@ from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
-from storage import contamination
+from storage import amend, contamination
 from storage.errors import SnapshotWithdrawn, StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -35,6 +35,17 @@ def run_name(config: Config, snapshot: Snapshot) -> str:
     """Equal settings on an equal snapshot are the same run: it resumes, or is done already."""
     settings = config.train.model_dump(mode="json", exclude_defaults=True, exclude={"parallel"})
     return f"run-{digest([settings, snapshot.content_hash])[:12]}"
+
+
+def begun(config: Config, snapshot: Snapshot) -> str:
+    """The run that these settings make on a snapshot; of one that was amended, that which its former self left unfinished."""
+    store = snapshot.store
+    for row in amend.former(store, snapshot.name):
+        name = run_name(config, Snapshot.from_row(store, row))
+        ended = store.read("runs", ["state"], where=f"run_id = '{name}'")["state"].to_pylist()
+        if (store.folder("checkpoints") / name / training.RUN).exists() and "finished" not in ended:
+            return name
+    return run_name(config, snapshot)
 
 
 class Asked(threading.Event):
@@ -109,7 +120,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "", workers: int =
     pinned = Snapshot.open(store, snapshot)
     refuse_withdrawn(store, pinned.name)
     refuse_contaminated(pinned, config)
-    name = name or run_name(config, pinned)
+    name = name or begun(config, pinned)
     artifact = create_progress_artifact(progress=0.0, key="training", description=name)
     assert isinstance(artifact, UUID)  # we are in no event loop
     shown_percent = 0

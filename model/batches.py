@@ -124,8 +124,10 @@ class Batches:
 
     def sample_ids(self, step: int) -> list[list[str]]:
         """The samples in each row at a step, in order: what the batch plan records."""
-        names = self.corpus.sample_ids
-        return [[names[i].decode() for unit in row for i in unit.texts] for row in self.plan(step)]
+        names, gone = self.corpus.sample_ids, self.corpus.gone
+        return [
+            [names[i].decode() for unit in row for i in unit.texts if not gone[i]] for row in self.plan(step)
+        ]
 
     def batch(self, step: int) -> Batch:
         """The packed tokens of a step."""

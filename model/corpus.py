@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model import gaps
+from storage import amend
 from storage.snapshot import Snapshot
 from storage.store import Store
 
 MAPPED_FROM = 200_000
 """Texts from which on the corpus is mapped from files instead of held in memory."""
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the files that `save` writes change."""
 NAMES = ("langs", "tasks", "classes")
 """Fields that are names, and no arrays."""
@@ -62,6 +64,10 @@ class Corpus:
     """int32 `[pictures]`: index into `classes`, of the first labelled sample that shows it; -1 for none."""
     text_label: np.ndarray
     """int32 `[texts]`: the same for texts without a picture; -1 beside a picture, whose label it is."""
+    gone: np.ndarray
+    """bool `[texts]`: what stood there was forgotten; padding of its length stands for it."""
+    gone_picture: np.ndarray
+    """bool `[pictures]`: the same."""
     langs: tuple[str, ...]
     tasks: tuple[str, ...]
     classes: tuple[str, ...]
@@ -79,14 +85,23 @@ class Corpus:
         return self.order[self.starts[picture] : self.starts[picture + 1]]
 
     @classmethod
-    def of(cls, samples: pa.Table, text_tokens: pa.Table, image_tokens: pa.Table) -> Corpus:
+    def of(
+        cls,
+        samples: pa.Table,
+        text_tokens: pa.Table,
+        image_tokens: pa.Table,
+        empty: pa.Table | None = None,
+    ) -> Corpus:
         """From `samples` (sample_id, image_id, lang, task, and label if there are any), `text_tokens` and
-        `image_tokens`; of rows without text only the picture and its label are known.
+        `image_tokens`; of rows without text only the picture and its label are known. `empty`: where there is nothing
+        any more (`storage.amend.gaps`).
 
         Raises:
             CorpusError: a text's picture has no codes, or pictures differ in their number of codes.
         """
+        empty = no_gaps() if empty is None else empty
         images = image_tokens.select(["image_id", "codes"]).sort_by("image_id").combine_chunks()
+        images, gone_picture = gaps.pictures(images, empty)
         codes = _matrix(images["codes"])
         tokens = text_tokens.select(["sample_id", "prompt_ids", "ids"])
         tokens = tokens.filter(pc.greater(pc.list_value_length(tokens["ids"]), 0))
@@ -98,6 +113,7 @@ class Corpus:
         for name in ("image_id", "lang", "task", "label"):
             tokens = tokens.append_column(name, samples[name].take(found))
         table = tokens.take(pc.sort_indices(tokens["sample_id"])).combine_chunks()
+        table, gone = gaps.texts(table, images, empty)
         picture = pc.index_in(table["image_id"], value_set=images["image_id"], skip_nulls=True)
         lost = pc.sum(pc.and_(pc.is_valid(table["image_id"]), pc.is_null(picture))).as_py() or 0
         if lost:
@@ -126,9 +142,11 @@ class Corpus:
             order=order,
             starts=starts,
             image_ids=_names(images["image_id"]),
-            shown_by=_names(shown_by),
+            shown_by=_names(pc.fill_null(shown_by, "")),
             picture_label=_place(of_picture, classes.sort()),
             text_label=_place(own, classes.sort()),
+            gone=gone,
+            gone_picture=gone_picture,
             langs=langs,
             tasks=tasks,
             classes=tuple(classes.sort().to_pylist()),
@@ -161,13 +179,23 @@ class Corpus:
         return [f.name for f in fields(cls) if f.name not in NAMES]
 
 
-def load_corpus(store: Store, snapshot: Snapshot, split: str) -> Corpus:
-    """A split as arrays; a large one through files under the store, made once for its content."""
-    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}.{FORMAT}"
+def no_gaps() -> pa.Table:
+    """Nothing is empty."""
+    return pa.table({name: pa.array([], pa.int64()) for name in ("picture_of", "place")})
+
+
+def load_corpus(store: Store, snapshot: Snapshot, split: str, *, in_place: bool = False) -> Corpus:
+    """A split as arrays; a large one through files under the store, made once for its content.
+
+    What was forgotten is not there; `in_place`, padding stands for it, as the order of batches asks for.
+    """
+    empty = amend.gaps(snapshot, split) if in_place else no_gaps()
+    mark = ".gaps" * bool(empty.num_rows)
+    cache = store.path / "cache" / f"{snapshot.content_hash[:32]}-{split}{mark}.{FORMAT}"
     if (cache / "names.json").is_file():
         return Corpus.mapped(cache)
     samples = snapshot.samples(split, ["sample_id", "image_id", "lang", "task", "label"])
-    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split))
+    corpus = Corpus.of(samples, snapshot.text_tokens(split), snapshot.image_tokens(split), empty)
     if len(corpus.sample_ids) < MAPPED_FROM:
         return corpus
     corpus.save(cache)

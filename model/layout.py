@@ -66,10 +66,25 @@ class Layout:
             at, unit = runs.start[shown] + words[shown], runs.unit[shown]
             self._lay_pictures(filled, at, words[shown], units.picture[unit], number[unit], runs.trunk[shown])
         self._lay_targets(filled, runs, units.captioned[runs.unit])
+        if len(empty := self._empty(runs, units.picture[runs.unit])):
+            where = spread(runs.start[empty], runs.length[empty])
+            for name, value in blank.items():
+                filled[name][where] = value
+            filled["positions"][:, where] = 0
         positions = np.moveaxis(filled.pop("positions").reshape(2, rows, length), 0, -1)
         return {name: column.reshape(rows, length) for name, column in filled.items()} | {
             "positions": positions
         }
+
+    def _empty(self, runs: Runs, picture: np.ndarray) -> np.ndarray:
+        """Runs of which something was forgotten: as padding they take its place, and are neither read nor learned."""
+        corpus = self.supply.corpus
+        if not (corpus.gone.any() or corpus.gone_picture.any()):
+            return np.empty(0, np.int64)
+        gone = np.zeros(len(runs.text), bool)
+        for found, index in ((corpus.gone, runs.text), (corpus.gone_picture, picture)):
+            gone[index >= 0] |= found[index[index >= 0]]
+        return np.flatnonzero(gone)
 
     def _runs(self, units: Units, length: int) -> Runs:
         supply, read = self.supply, units.kind == READ

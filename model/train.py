@@ -43,6 +43,7 @@ from model.sequences import Sequences
 from model.tokenizers import Tokenizers
 from model.transformer import MATRICES, Transformer
 from model.watch import Watch
+from storage import amend
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -146,7 +147,7 @@ class Run:
         self.root = store.folder("checkpoints") / run_id
         known = self._known()
         early = config.early_stop
-        self.held_out = load_corpus(store, snapshot, early.split) if early else None
+        self.held_out = load_corpus(store, snapshot, early.split, in_place=True) if early else None
         if early and self.held_out is not None and not len(self.held_out.sample_ids):
             raise TrainError(
                 f'[train.early_stop] split = "{early.split}": snapshot {snapshot.name} has no such row; see [splits]'
@@ -159,7 +160,7 @@ class Run:
         if self.device == "cpu":
             keep_freed_memory()
         self.tokenizers = Tokenizers.of(store, snapshot)
-        corpus = load_corpus(store, snapshot, config.split)
+        corpus = load_corpus(store, snapshot, config.split, in_place=self._keeps_order())
         teacher = teacher_of(config, snapshot, corpus)
         asked = {**network_settings(config, corpus, teacher), **config.model}
         try:
@@ -326,12 +327,24 @@ class Run:
             return None
         known = json.loads(path.read_text())
         before = TrainConfig.model_validate(known["config"] | {"parallel": self.config.parallel})
-        if (before, known["content_hash"]) != (self.config, self.snapshot.content_hash):
+        former = {row["content_hash"] for row in amend.former(self.store, self.snapshot.name)}
+        if before == self.config and known["content_hash"] in former:
+            if not self._keeps_order():
+                raise TrainError(
+                    f"rows of run {self.run_id} were forgotten since, and of [train.objectives] the order cannot be kept "
+                    "without them: give another run id"
+                )
+        elif (before, known["content_hash"]) != (self.config, self.snapshot.content_hash):
             raise TrainError(
                 f"run {self.run_id} was started with other settings or on another snapshot: "
                 f"give another run id, or the settings in {path}"
             )
         return known
+
+    def _keeps_order(self) -> bool:
+        """Whether padding can stand for what was forgotten: packed rows can be empty in places, not the items of objectives."""
+        asked = self.config.objectives
+        return not (asked.label.weight or asked.distil.weight)
 
     def _settle(self) -> int:
         """The number of steps, and the file that fixes it with all else that depends on the machine."""

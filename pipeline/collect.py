@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.decoders import Decoders
 from pipeline.denoise import Denoise
+from pipeline.refused import FORGOTTEN, Refused, bare
 from pipeline.segment import PASSAGE, Segment, cut_documents, passage_origin
 from pipeline.step import RAW, Shard, Source, digest
 from pipeline.web.source import WITHDRAWN, WebSource
@@ -68,8 +69,9 @@ def sample_id(source: str, origin: str, position: int) -> str:
 class Rows:
     """A part's rows of `images`, `samples` and `decisions`, as they come in."""
 
-    def __init__(self, origin: Origin, limits: Limits) -> None:
+    def __init__(self, origin: Origin, limits: Limits, refused: Refused | None = None) -> None:
         self.origin, self._policy, self._now = origin, policy(limits), datetime.now(UTC)
+        self._refused = refused or Refused.nothing()
         self._made: dict[str, list[dict]] = {"samples": [], "decisions": []}
         self._pictures: dict[str, dict] = {}
         self._pieces: dict[tuple[str, str], set[str]] = {}
@@ -78,9 +80,6 @@ class Rows:
 
     def add(self, raw: dict, picture: media.Picture | None, reason: str | None, detail: str | None) -> None:
         """Takes one row: its picture, or the reason why there is none."""
-        if picture is not None and picture.image_id not in self._pictures:
-            self._pictures[picture.image_id] = _image_row(picture)
-            self.bytes += len(picture.image)
         raw["task"] = raw["task"] or "caption"
         denoise = self.origin.denoise
         text, text_reason, told = denoise.clean(raw["text"], raw["task"])
@@ -91,22 +90,35 @@ class Rows:
         if reason is None:
             detail = "; ".join(filter(None, [_place(picture) if picture else None, told])) or None
         row = _sample_row(self.origin, raw, picture, prompt, text, self._now)
+        if reason == FORGOTTEN or self._refused.row(row, picture):
+            self._put(bare(row), FORGOTTEN, None)
+            return
+        if picture is not None and picture.image_id not in self._pictures:
+            self._pictures[picture.image_id] = _image_row(picture)
+            self.bytes += len(picture.image)
         passages = self.origin.segment.passages(text, raw) if reason is None else []
         for one in _in_passages(row, passages) if len(passages) > 1 else (row,):
-            self._made["samples"].append(one)
-            self._made["decisions"].append(
-                {
-                    "sample_id": one["sample_id"],
-                    "source": self.origin.name,
-                    "stage": STAGE,
-                    "kept": reason is None,
-                    "reason": reason,
-                    "detail": detail if one is row else None,
-                    "policy": self._policy,
-                }
-            )
+            if one is not row and self._refused.row(one, None):
+                self._put(bare(one), FORGOTTEN, None)
+            else:
+                self._put(one, reason, detail if one is row else None)
         if picture is not None and reason is None:
             self._add_pieces(raw, picture)
+
+    def _put(self, row: dict, reason: str | None, detail: str | None) -> None:
+        """A row of `samples` with its decision."""
+        self._made["samples"].append(row)
+        self._made["decisions"].append(
+            {
+                "sample_id": row["sample_id"],
+                "source": self.origin.name,
+                "stage": STAGE,
+                "kept": reason is None,
+                "reason": reason,
+                "detail": detail,
+                "policy": self._policy,
+            }
+        )
 
     def _add_pieces(self, raw: dict, picture: media.Picture) -> None:
         """A row for each piece of a picture, without text: that tells of the whole. A document has them once, however many of
@@ -147,12 +159,14 @@ class Rows:
         return out
 
 
-def collect(origin: Origin, shard: Shard, limits: Limits, decoders: Decoders) -> dict[str, pa.Table]:
+def collect(
+    origin: Origin, shard: Shard, limits: Limits, decoders: Decoders, refused: Refused | None = None
+) -> dict[str, pa.Table]:
     """Reads a shard into the rows of `images`, `samples` and `decisions`.
 
     Raw bytes live no longer than their batch, so memory is bounded by the batch and the *stored* pictures.
     """
-    rows = Rows(origin, limits)
+    rows = Rows(origin, limits, refused)
     assert isinstance(origin.source, Source)
     for batch in origin.source.read(shard):
         raws = list(_rows(batch))

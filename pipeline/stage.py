@@ -18,6 +18,7 @@ from pipeline import collect as collecting
 from pipeline import cursors, upstream
 from pipeline.collect import Origin
 from pipeline.decoders import MEMORY, Decoders
+from pipeline.refused import Refused
 from pipeline.step import Annotator, Filter, Gather, Shard, Source, digest
 from storage import generations, parts, tables
 from storage.limits import Limits
@@ -91,7 +92,7 @@ def work_collect(store: Store, job: Job, limits: Limits, memory: int = MEMORY) -
     if not parts.staged(store, job.key):
         assert job.origin is not None and job.shard is not None
         with Decoders(limits, 1, memory) as decoders:
-            tables = collecting.collect(job.origin, job.shard, limits, decoders)
+            tables = collecting.collect(job.origin, job.shard, limits, decoders, Refused.of(store))
         parts.stage(store, job.key, tables)
     return job.key
 

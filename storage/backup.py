@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from storage.blocklist import KEY
 from storage.errors import BackupError, StoreFull, is_full
 from storage.log import Log
 from storage.meta import FILE as META
@@ -48,7 +49,8 @@ def copy_store(store: Store, target: Path) -> None:
     """Copies all that belongs to a store, the manifest last."""
     with store.lock():
         versions = store.versions()
-        single = [file for file in (store.path / META, store.path / "generations.json") if file.exists()]
+        names = (META, "generations.json", KEY)
+        single = [file for name in names if (file := store.path / name).exists()]
         small = {file.name: file.read_bytes() for file in single}
     sums: dict[str, str] = {}
     try:
@@ -61,6 +63,7 @@ def copy_store(store: Store, target: Path) -> None:
                     copy(store.path, target, file, sums)
         for file_name, content in small.items():
             (target / file_name).parent.mkdir(parents=True, exist_ok=True)
+            (target / file_name).touch(mode=store.path.joinpath(file_name).stat().st_mode & 0o777)
             (target / file_name).write_bytes(content)
             sums[file_name] = hashlib.sha256(content).hexdigest()
         manifest = {"schema_version": SCHEMA_VERSION, "versions": versions, "files": sums}
@@ -118,6 +121,8 @@ def copy(base: Path, target: Path, file: Path, sums: dict[str, str]) -> None:
     name = file.relative_to(base).as_posix()
     place = target / name
     place.parent.mkdir(parents=True, exist_ok=True)
+    if place.name == KEY:  # readable by its owner only, wherever it lies
+        place.touch(mode=0o600)
     digest = hashlib.sha256()
     with file.open("rb") as source, place.open("wb") as out:
         while block := source.read(BLOCK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,33 @@ def begun(path: str | Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[Store]
         if new and _alone(lock) and _empty(store):
             _remove(store.path)
         raise
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
+        os.close(lock)
+
+
+@contextmanager
+def using(store: Store) -> Iterator[None]:
+    """While rows are read to be written elsewhere, nothing is forgotten; any number may use a store at once."""
+    _, lock = _held(store.path, store.memory_limit)
+    try:
+        yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
+        os.close(lock)
+
+
+@contextmanager
+def alone(store: Store, busy: Callable[[], None]) -> Iterator[None]:
+    """Waits until nobody brings something in or uses the store, and keeps all out meanwhile; tells if it has to wait."""
+    file = store.path / IN_USE
+    file.parent.mkdir(exist_ok=True)
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if not _alone(lock):
+            busy()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
     finally:
         fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
         os.close(lock)

@@ -25,6 +25,7 @@ ABOUT = {
     "funnel_check": "Per source: came in = kept + dropped, and whether it adds up.",
     "snapshot_members": "Rows of each committed snapshot, with their split.",
     "trained_on": "One row per sample and batch slot of every training step.",
+    "affected": "Snapshots that held rows that were forgotten, and checkpoints whose batches did.",
     "champion": "The checkpoint that was promoted last and not taken back: one row, or none.",
 }
 

@@ -11,6 +11,8 @@ StoreError
 ├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  SnapshotContaminated  LicenceNotAllowed
 ├── BackupError
 ├── QuestionRefused        a query that could do more than ask
+├── NothingNamed           a takedown that names nothing
+├── RowsInUse              a run trains on rows that are to be forgotten
 └── LineageNotFound
 """
 
@@ -86,6 +88,14 @@ class BackupError(StoreError):
 
 class QuestionRefused(StoreError):
     """A query in SQL is not one question, or could do more than read the tables."""
+
+
+class NothingNamed(StoreError):
+    """It was not said what is to be forgotten."""
+
+
+class RowsInUse(StoreError):
+    """A run is training on rows that are to be forgotten."""
 
 
 class LineageNotFound(StoreError):

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from storage import champions
+from storage.blocklist import Blocklist
 from storage.errors import LineageNotFound
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ STATEMENTS = (
     """
     CREATE VIEW trained_on AS
     SELECT DISTINCT run_id, step, slot, unnest(sample_ids) AS sample_id FROM batch_plan
+    """,
+    # what held or saw rows that were forgotten
+    """
+    CREATE VIEW affected AS
+    SELECT request_id, recorded_at, 'snapshot' AS what, one.key AS name, one.value ->> '$' AS amended_by,
+           NULL AS run_id, NULL::BIGINT AS step
+    FROM forgotten, json_each(affected, '$.snapshots') one
+    UNION ALL
+    SELECT request_id, recorded_at, 'checkpoint', one.value ->> 'checkpoint_id', NULL, one.value ->> 'run_id',
+           (one.value ->> 'step')::BIGINT
+    FROM forgotten, json_each(affected, '$.checkpoints') one
     """,
     """
     CREATE MACRO checkpoint_about(checkpoint) AS TABLE
@@ -182,7 +194,7 @@ def pinned(store: Store, snapshot: str) -> dict[str, int]:
 
 
 def sample(store: Store, sample_id: str) -> dict[str, Any]:
-    """A row with its decisions, snapshots, training steps and checkpoints.
+    """A row with its decisions, snapshots, training steps and checkpoints, and whether it was forgotten.
 
     Raises:
         LineageNotFound: no such sample; the message has those with an id alike, or of that origin.
@@ -192,7 +204,8 @@ def sample(store: Store, sample_id: str) -> dict[str, Any]:
         rows = con.sql("SELECT * FROM samples WHERE sample_id = ?", params=[sample_id]).to_arrow_table()
         row = rows.to_pylist()
         history = con.sql("FROM sample_history(?)", params=[sample_id]).to_arrow_table().to_pylist()
-        if not row and not history:
+        forgotten = Blocklist.load(store).holds("sample", sample_id)
+        if not row and not history and not forgotten:
             raise LineageNotFound(f"no sample {sample_id!r} in {store.path}{_near(con, sample_id)}")
     groups: dict[str, list[dict[str, Any]]] = {
         "decision": [], "snapshot": [], "training step": [], "checkpoint": [],
@@ -201,6 +214,7 @@ def sample(store: Store, sample_id: str) -> dict[str, Any]:
         groups[one.pop("what")].append(one)
     return {
         "sample": row[0] if row else None,
+        "forgotten": forgotten,
         "decisions": [
             {"stage": one["name"], "outcome": one["detail"], "detail": one["more"]}
             for one in groups["decision"]

@@ -46,6 +46,7 @@ STEPS: tuple[Step, ...] = (
         2, "samples.http; the tables consents and cursors are made when they are first written", add_columns
     ),
     Step(3, "the table promotions is made when it is first written", add_columns),
+    Step(4, "the tables forgotten, blocklist and gaps are made when they are first written", add_columns),
 )
 
 

@@ -63,13 +63,15 @@ class Snapshot:
 
     @classmethod
     def open(cls, store: Store, name: str = "latest") -> Snapshot:
-        """The snapshot of that name, or the newest one.
+        """The snapshot of that name, or the newest one; of one from which rows were forgotten, what took its place.
 
         Raises:
             SnapshotNotFound: there is none.
         """
         rows = listing(store)
         found = rows[-1:] if name == "latest" else [row for row in rows if row["snapshot"] == name]
+        while found and (after := found[-1]["amended_by"]):
+            found = [row for row in rows if row["snapshot"] == after]
         if not found:
             known = ", ".join(row["snapshot"] for row in rows[-5:])
             hint = f"there are {known}" if known else "`millrace ingest` makes one"
@@ -175,7 +177,8 @@ def create(
         with store.lock():  # no part is half committed while the versions are read
             versions = store.versions()
         asked = [text_tokenizer, image_tokenizer, listed(licences), listed(sources), listed(stages)]
-        key = digest([{table: versions.get(table, -1) for table in INPUTS}, asked])
+        seen = (*INPUTS, *({"blocklist"} & set(versions)))  # a takedown changes rows, and no version
+        key = digest([{table: versions.get(table, -1) for table in seen}, asked])
         known = listing(store)
         if store.has("snapshots", key):
             row = next(row for row in known if row["part"] == key)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised by every change to a table below; `storage.migrations` holds a step for each."""
 
 STRING, BINARY, BOOL = pa.string(), pa.binary(), pa.bool_()
@@ -367,6 +367,51 @@ TABLES: dict[str, Table] = {
                 Column("high", DOUBLE, "97.5% bound."),
                 Column("groups", STRING, "JSON: for each group its items, both shares and whether it fell."),
                 at("When."),
+                PART,
+            ),
+        ),
+        Table(
+            "forgotten",
+            "The record of every takedown: who asked, what went, what it touched; never what it was.",
+            ("request_id",),
+            (
+                Column("request_id", STRING, "The takedown."),
+                Column("requested_by", STRING, "Who answers for it."),
+                Column("named", STRING, "JSON: kind and salted digest of each thing that was named."),
+                Column("rows", LONG, "Samples that went.", "rows"),
+                Column("pictures", LONG, "Pictures that went with them.", "pictures"),
+                Column("counts", STRING, "JSON: table to the rows of its newest version that went."),
+                Column("affected", STRING, "JSON: snapshots, and checkpoints whose batches held such rows."),
+                at("When it was complete."),
+                Column("seal", STRING, "HMAC of all this by the store's forget.key, hex."),
+                PART,
+            ),
+        ),
+        Table(
+            "blocklist",
+            "What may not come in again, as salted digests.",
+            ("kind", "digest"),
+            (
+                Column("kind", STRING, "sample, picture, looks, url, host, source, licence or text."),
+                Column("digest", STRING, "HMAC by the store's forget.key; of looks two masked hashes, hex."),
+                Column("radius", INT, "Of looks: most bits in which each hash may differ.", "bits"),
+                Column("request_id", STRING, "The takedown that named it."),
+                PART,
+            ),
+        ),
+        Table(
+            "gaps",
+            "Where an amended snapshot's batches hold padding: places and lengths of what was forgotten.",
+            ("snapshot", "split", "picture_of", "place"),
+            (
+                Column("snapshot", STRING, "The amended snapshot."),
+                Column("split", STRING, "train, validation or test."),
+                Column("picture_of", LONG, "Place of a text's picture, -1 for none; null: it is a picture."),
+                Column("place", LONG, "Place among the split's texts or pictures, in the order of ids."),
+                Column("lang", STRING, "Language of a text."),
+                Column("task", STRING, "Its task."),
+                Column("prompt_tokens", INT, "Tokens of its prompt.", "tokens"),
+                Column("text_tokens", INT, "Its own.", "tokens"),
                 PART,
             ),
         ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterator
 from typing import Any, ClassVar
-from urllib.parse import urljoin, urlsplit
 
 from pydantic import Field
 
@@ -19,7 +18,7 @@ from pipeline.rows import Positions, as_text, unseen
 from pipeline.step import Shard, digest
 from pipeline.web.client import Web
 from pipeline.web.source import Known, WebSource
-from pipeline.web.urls import redacted
+from pipeline.web.urls import absolute, redacted
 
 AT_ONCE = 1 << 14
 """Rows held against what is known in one go."""
@@ -82,15 +81,7 @@ class UrlList(WebSource):
                 position = positions.take(origin, row.position, row.texts)
                 content = f"{settings}{position}{row.line}{row.wrong}"
                 version = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-                yield [origin, position, version, row.line, row.wrong, self._absolute(url)]
-
-    def _absolute(self, url: str) -> str:
-        try:
-            if self.base_url and "{}" in self.base_url:
-                return url if urlsplit(url).scheme else self.base_url.replace("{}", url)
-            return urljoin(self.base_url, url) if self.base_url else url
-        except ValueError:  # the fetcher says what is wrong with it
-            return url
+                yield [origin, position, version, row.line, row.wrong, absolute(url, self.base_url)]
 
 
 def _shard(rows: list[list[Any]]) -> Shard:

@@ -21,6 +21,7 @@ from types import TracebackType
 
 import uvloop
 
+from pipeline.refused import FORGOTTEN, Refused
 from pipeline.web.errors import PASSING, TRANSIENT, FetchError
 from pipeline.web.fetcher import ANYTHING, IMAGES, Fetcher, Trip, authority, fail, parsed
 from pipeline.web.hosts import MOST_HELD, Hosts
@@ -72,8 +73,8 @@ class Ticket:
 class Web:
     """A client of the web: `with Web(settings) as web: web.get(url)`."""
 
-    def __init__(self, settings: FetchSettings | None = None) -> None:
-        self.settings = settings or FetchSettings()
+    def __init__(self, settings: FetchSettings | None = None, refused: Refused | None = None) -> None:
+        self.settings, self._refused = settings or FetchSettings(), refused or Refused.nothing()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fetch", daemon=True)
         limit = self.settings.run_deadline
@@ -189,7 +190,9 @@ class Web:
     def _submit(self, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
             self._waiting[id(ticket)] = ticket
-            if self.over:
+            if self._refused.url(ticket.url):  # not asked for, and in no ledger
+                self._answer(ticket, Fetched(ticket.url, error=FORGOTTEN))
+            elif self.over:
                 self._give_up(ticket, "run_deadline", "the run's time was over")
             else:
                 self._queue(ticket)

@@ -2,7 +2,8 @@
 
 bad_url, forbidden_address, dns, connection, deadline, incomplete, bad_encoding, too_large, too_many_redirects,
 http_<status>; consent_refused, robots_unreachable (no consent can be read, so none is given); postponed (its host
-asked for a longer pause than a run waits); run_deadline (the run's time was over before its turn).
+asked for a longer pause than a run waits); run_deadline (the run's time was over before its turn); forgotten (a takedown
+named it or its host: it is not asked for).
 """
 
 from __future__ import annotations

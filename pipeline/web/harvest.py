@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from pipeline.collect import Origin, Rows
 from pipeline.decoders import Decoders
+from pipeline.refused import Refused
 from pipeline.step import RAW, Shard
 from pipeline.web import ledger
 from pipeline.web.client import Ticket, Web
@@ -60,8 +61,17 @@ class Harvest:
     """One walk over a source. Iterating yields (key, tables) of each shard that is complete, and now and then a part
     of the ledger alone."""
 
-    def __init__(self, origin: Origin, known: Known, limits: Limits, web: Web, decoders: Decoders) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        known: Known,
+        limits: Limits,
+        web: Web,
+        decoders: Decoders,
+        refused: Refused | None = None,
+    ) -> None:
         assert isinstance(origin.source, WebSource)
+        self.refused = refused
         self.origin, self.source, self.known, self.limits = origin, origin.source, known, limits
         self.web, self.decoders = web, decoders
         self.cursor: str | None = None
@@ -188,7 +198,7 @@ class Harvest:
         if error := read.exception():
             self._fail(error)
             return
-        shard = self._open[key] = Open(key, Rows(self.origin, self.limits))
+        shard = self._open[key] = Open(key, Rows(self.origin, self.limits, self.refused))
         tries: dict[str, int] = {}
         for row in read.result():
             url = row.pop("fetch", None)

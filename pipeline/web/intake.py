@@ -17,6 +17,7 @@ from pipeline import collect as collecting
 from pipeline import cursors, stage
 from pipeline.collect import Origin
 from pipeline.decoders import Decoders
+from pipeline.refused import Refused
 from pipeline.step import Shard, digest
 from pipeline.web import ledger
 from pipeline.web.client import Web
@@ -59,15 +60,15 @@ def run(
     Raises:
         SourceError: the source cannot be listed or read; what was complete is committed.
     """
-    made = 0
+    made, refused = 0, Refused.of(store)
     with (
         Decoders(limits, settings.decoders, settings.decoder_memory) as decoders,
-        Web(settings) as web,
+        Web(settings, refused) as web,
         Committer(store) as committer,
     ):
         decoders.start()
         before = known(store, origin)
-        harvest = Harvest(origin, before, limits, web, decoders)
+        harvest = Harvest(origin, before, limits, web, decoders, refused)
         try:
             with closing(harvest.parts(Keys(store, origin, limits, before))) as whole:
                 for key, tables in whole:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 
 def redacted(url: str) -> str:
@@ -16,3 +16,13 @@ def redacted(url: str) -> str:
     if "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def absolute(url: str, base: str | None) -> str:
+    """A URL as a list states it, relative to what the list's source says: a URL, or a pattern that holds one at {}."""
+    try:
+        if base and "{}" in base:
+            return url if urlsplit(url).scheme else base.replace("{}", url)
+        return urljoin(base, url) if base else url
+    except ValueError:  # whoever asks for it says what is wrong with it
+        return url

@@ -266,3 +266,21 @@ def command(process: Callable[..., Command]) -> Callable[..., Command]:
 @pytest.fixture
 def wait_until() -> Callable[..., bool]:
     return until
+
+
+@pytest.fixture(scope="session")
+def guests(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Mill:
+    """A small corpus of its own, ingested, and trained on halfway: to be read, not to be changed."""
+    from flows.config import read
+    from flows.train import run_name
+    from model.train import Stopped, train
+    from tests.flows import guests
+
+    mill = Mill(tmp_path_factory.mktemp("guests") / "mill")
+    guests.write(mill.path)
+    mill.ingest()
+    config, stops = read(mill.config), iter([False] * 7 + [True] * 100)
+    with pytest.raises(Stopped):
+        name = run_name(config, mill.snapshot())
+        train(mill.store(), mill.snapshot(), config.train, run_id=name, stop=lambda: next(stops))
+    return mill

@@ -48,6 +48,7 @@ def test_an_earlier_checkpoint_has_seen_less(trained):
 def test_a_sample_knows_what_became_of_it(trained):
     assert lineage.sample(trained, "a") == {
         "sample": trained.read("samples", where="sample_id = 'a'").to_pylist()[0],
+        "forgotten": False,
         "decisions": [{"stage": "collect", "outcome": "kept", "detail": None}],
         "snapshots": [
             {

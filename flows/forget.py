@@ -1,0 +1,233 @@
+"""The forget flow: what was named leaves tables, files, snapshots and reports, and may not come in again.
+
+Nothing of it is told to Prefect: a command writes it into the store's journal and calls the flow without it, and of what was
+typed into the form of the page the run's parameters keep nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from pydantic import Field
+
+from dashboards import report as page
+from flows.config import Config, read
+from flows.progress import bar, say
+from flows.retrain import retrain as retrain_flow
+from flows.store_admin import planted_truth
+from pipeline import forgetting
+from pipeline.forgetting import Named
+from pipeline.gathers.near_duplicates import NearDuplicates
+from storage import beginning, blocklist, takedown
+from storage.errors import NothingNamed, RowsInUse
+from storage.store import Store
+from storage.takedown import Takedown
+
+PICTURES = "pictures.json"
+"""In the folder of an evaluation: what was drawn, and for which caption."""
+WAIT_S = 20.0
+"""Seconds that Prefect's database may be busy."""
+
+
+def planned(config: Config, named: Named, by: str) -> Takedown:
+    """What would go; changes nothing but that the store has a salt."""
+    alike = next((step for step in config.gather_steps if isinstance(step, NearDuplicates)), None)
+    bases = {name: getattr(source, "base_url", None) for name, source in config.source_steps.items()}
+    return forgetting.planned(config.open_store(), named, by, config.media, alike, bases)
+
+
+def asked(config: Config, named: Named, by: str) -> dict[str, Any] | None:
+    """Plans a takedown and writes it down, so that it will be done; None if all of it was done before."""
+    store = config.open_store()
+    with beginning.alone(store, wait):
+        found = planned(config, named, by)
+        if not found.samples and not found.pictures and known(store, found):
+            return None
+        with idle(store, found):
+            takedown.write_down(store, found)
+    return found.summary()
+
+
+def known(store: Store, found: Takedown) -> bool:
+    """Whether all that was named stands on the blocklist."""
+    held = {(row["kind"], row["digest"]) for row in store.read("blocklist", ["kind", "digest"]).to_pylist()}
+    return all((one.kind, one.digest) in held for one in found.entries)
+
+
+def wait() -> None:
+    say("somebody is bringing rows in or reading them: waiting until they have ended")
+
+
+@contextmanager
+def idle(store: Store, found: Takedown) -> Iterator[None]:
+    """No run trains on what is to go, and none starts meanwhile.
+
+    Raises:
+        RowsInUse: one does.
+    """
+    names = store.read("runs", ["run_id", "kind", "snapshot"]).to_pylist()
+    runs = {one["run_id"] for one in names if one["kind"] == "train" and one["snapshot"] in found.snapshots}
+    with ExitStack() as held:
+        for name in sorted(runs):
+            if not held.enter_context(store.lock(f"run-{name}").tried()):
+                raise RowsInUse(
+                    f"run {name} is training on rows that are to be forgotten: stop it (it saves), forget, and start it "
+                    "again: it goes on without them"
+                )
+        yield
+
+
+def finish(config: Config, path: Path) -> list[dict[str, Any]]:
+    """Does all that was written down and is not done yet; what it was."""
+    store, done = config.open_store(), []
+    with beginning.alone(store, wait):
+        for one in takedown.waiting(store):
+            with idle(store, one), bar("forget", None, "takedowns", quiet=True):
+                told = takedown.carry_out(store, one)
+                clear_reports(store, one.texts, planted_truth(path))
+                takedown.record(store, one, told)
+            done.append(told | around(store, told))
+    return done
+
+
+def around(store: Store, told: dict[str, Any]) -> dict[str, Any]:
+    """What lies outside of the store and may hold something of what went: for a person to look after."""
+    seen = {one["checkpoint_id"] for one in told["checkpoints"]}
+    runs = store.read("runs", ["kind", "config"]).to_pylist()
+    exports = [json.loads(one["config"] or "{}") for one in runs if one["kind"] == "export"]
+    copies = store.path.parent.glob(f"{store.path.name}.ablate-*")
+    return {
+        "exports": sorted({one["folder"] for one in exports if one.get("checkpoint") in seen}),
+        "copies": sorted(str(one) for one in copies),
+    }
+
+
+def clear_reports(store: Store, texts: Sequence[str], truth: Path | None) -> None:
+    """Removes pictures that were drawn for a text that is gone, and writes the report anew, if there is one."""
+    reports = store.folder("reports")
+    for listing in reports.glob(f"*/{PICTURES}"):
+        listed = json.loads(listing.read_text(encoding="utf-8"))
+        with closing(blocklist.scratch()) as db:
+            keys = blocklist.fold(db, [one["caption"] for one in listed])
+        gone = [one for one, key in zip(listed, keys, strict=True) if key in set(texts)]
+        for one in gone:
+            (listing.parent / one["file"]).unlink(missing_ok=True)
+        if gone:
+            left = [one for one in listed if one not in gone]
+            scratch = listing.with_name(f".{PICTURES}.{os.getpid()}")
+            scratch.write_text(json.dumps(left, ensure_ascii=False, indent=1), encoding="utf-8")
+            scratch.replace(listing)
+    if (written := reports / "report.html").exists():
+        written.unlink()
+        page.write(store, written, truth=truth)
+
+
+# --- Prefect ----------------------------------------------------------------------------------------------
+
+
+def hide(shown: dict[str, Any]) -> None:
+    """Takes what was typed into the form out of Prefect's database: out of the run's parameters, and of freed pages of the
+    file where there is one (a Postgres clears up by itself)."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, parameters=shown).raise_for_status()
+    squeeze(Path(os.environ.get("PREFECT_HOME", ".prefect")) / "prefect.db")
+
+
+def squeeze(file: Path) -> None:
+    """Writes an SQLite database anew without what was deleted, if nobody keeps it busy for long."""
+    if not file.exists():
+        return
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file, timeout=WAIT_S)) as db:
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def rows(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a takedown touches, as lines of one table."""
+    of_tables = [{"what": f"table {name}", "rows": n} for name, n in sorted(told["counts"].items())]
+    amended = told.get("amended", {})
+    snapshots = [
+        {"what": f"snapshot {name}" + (f", now {amended[name]}" if amended.get(name) else ""), "rows": None}
+        for name in told["snapshots"]
+    ]
+    saw = [
+        {"what": f"checkpoint {one['checkpoint_id']} of run {one['run_id']}", "rows": one["rows"]}
+        for one in told["checkpoints"]
+    ]
+    outside = [
+        {"what": f"{kind}: {name}", "rows": None}
+        for kind, name in (*(("exported model", one) for one in told.get("exports", ())),
+                           *(("copy of the store", one) for one in told.get("copies", ())))
+    ]  # fmt: skip
+    return of_tables + snapshots + saw + outside
+
+
+def sentence(told: dict[str, Any], gone: bool = True) -> str:
+    """The same in a line."""
+    return (
+        f"takedown {told['request_id']}: {told['rows']:,} rows and {told['pictures']:,} pictures "
+        f"{'are gone' if gone else 'would go'}; {len(told['snapshots']):,} snapshots held them, "
+        f"{len(told['checkpoints']):,} checkpoints saw them"
+    )
+
+
+@flow(name="forget")
+def forget(
+    config: str = "millrace.toml",
+    what: Annotated[Named, Field(description="What is to be forgotten.")] = Named(),
+    sure: Annotated[
+        bool, Field(description="Really do it; without this, it only says what would go.")
+    ] = False,
+    requested_by: Annotated[str, Field(description="Who answers for it; enters the record.")] = "",
+    retrain: Annotated[bool, Field(description="Ingest, train, evaluate and promote afterwards.")] = False,
+) -> dict[str, Any]:
+    """Removes rows and pictures for good, amends the snapshots that held them, and lets none come in again.
+
+    What was written down and not completed is completed first. Nothing of what was named is stored or logged.
+
+    Args:
+        config: The TOML file that says what to do.
+        what: What is to be forgotten.
+        sure: Really do it; without this, it only says what would go.
+        requested_by: Who answers for it; enters the record.
+        retrain: Ingest, train, evaluate and promote afterwards.
+    """
+    settings, wished = read(config), any(what.model_dump().values())
+    if wished:
+        hide({"config": config, "sure": sure, "requested_by": requested_by, "retrain": retrain})
+    done, would = finish(settings, Path(config)), None
+    if wished and sure:
+        if asked(settings, what, requested_by):
+            done += finish(settings, Path(config))
+        else:
+            say("all of it was forgotten before")
+    elif wished:
+        would = planned(settings, what, requested_by).summary()
+        say(sentence(would, gone=False))
+    elif not done:
+        raise NothingNamed("nothing was named, and nothing waits to be completed")
+    for told in [*done, *([would] if would else [])]:
+        create_table_artifact(key="forget", table=rows(told), description=sentence(told, told is not would))
+    for told in done:
+        say(sentence(told))
+    if done and retrain:
+        retrain_flow(config=config)
+    return {"done": done, "would": would}
+
+
+def start(config: str, retrain: bool = False) -> dict[str, Any]:
+    """Runs the flow here on what was written down."""
+    return forget(config=config, sure=True, retrain=retrain)

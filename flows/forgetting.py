@@ -1,0 +1,99 @@
+"""`millrace forget`: what goes is shown first, and goes when a person says yes."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows import server
+from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from flows.printing import print_rows, show
+from flows.quiet import checked
+
+Names = list[str]
+
+
+def forget(
+    sample: Annotated[Names, typer.Option(help="Id of a row.")] = [],  # noqa: B006
+    url: Annotated[Names, typer.Option(help="Address of a picture or of its page.")] = [],  # noqa: B006
+    host: Annotated[Names, typer.Option(help="Host: all rows from there.")] = [],  # noqa: B006
+    source: Annotated[Names, typer.Option(help="Source, by its name in the configuration.")] = [],  # noqa: B006
+    licence: Annotated[Names, typer.Option(help="Licence, as the rows state it.")] = [],  # noqa: B006
+    like: Annotated[Names, typer.Option(help="Picture file: all rows with the picture or a near-copy.")] = [],  # noqa: B006
+    picture: Annotated[Names, typer.Option(help="Id of a stored picture: all rows with it.")] = [],  # noqa: B006
+    text: Annotated[Names, typer.Option(help="Text or prompt, whatever its case and white space.")] = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: Annotated[str, typer.Option(help="Who answers for it; enters the record.")] = "",
+    retrain: Annotated[bool, typer.Option("--retrain", help="Run the retrain flow afterwards.")] = False,
+    records: Annotated[bool, typer.Option("--records", help="Only list what was forgotten so far.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Removes rows and pictures for good: from tables, files, snapshots and reports; and lets none come in again.
+
+    Each option may be given several times. Without any, it completes what was stopped or killed.
+
+    Examples: millrace forget --url https://example.org/a.jpg --dry-run
+              millrace forget --like ~/face.png --by "privacy desk" --yes
+    """
+    from flows.config import read
+    from pipeline.forgetting import Named
+
+    settings = read(config)
+    store = settings.open_store()
+    if records:
+        from storage import takedown
+
+        show(takedown.records(store), as_json)
+        return
+    named = Named(
+        samples=sample, pictures=picture, files=like, urls=url, hosts=host, sources=source,
+        licences=licence, texts=text,
+    )  # fmt: skip
+    wished = any(named.model_dump().values())
+    checked(config, store=True)
+    by = by or getpass.getuser()
+    if wished and not prepared(config, named, by, dry_run=dry_run, yes=yes, as_json=as_json):
+        return
+    with server.api():
+        from flows import forget as flow
+
+        done = flow.start(str(config), retrain)["done"]
+    if as_json:
+        show(done, True)
+        return
+    for one in done:
+        print_rows(flow.rows(one))
+    if any(one["checkpoints"] for one in done) and not retrain:
+        print(f"models that saw them still exist; next: millrace retrain --config {config}")
+
+
+def prepared(config: Path, named: Any, by: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Shows what goes, asks, and writes it down; whether there is anything to do."""
+    from flows import forget as flow
+    from flows.config import read
+    from storage import takedown
+
+    settings = read(config)
+    would = flow.planned(settings, named, by)
+    if as_json and dry_run:
+        show(would.summary(), True)
+    elif not as_json:
+        print(flow.sentence(would.summary(), gone=False))
+        print_rows(flow.rows(would.summary()))
+    if dry_run:
+        return False
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Forget all of it? Nothing brings it back")):
+        raise typer.BadParameter("nothing was done: look at it with --dry-run, then say --yes")
+    if flow.asked(settings, named, by) is None and not takedown.waiting(settings.open_store()):
+        if as_json:
+            show([], True)
+        else:
+            print("all of it was forgotten before")
+        return False
+    return True

@@ -1,0 +1,262 @@
+"""Rows leave every version of every table, snapshots are amended, and a kill anywhere leaves a store that reads right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from storage import amend, blocklist, catalog, parts, purge, takedown
+from storage.blocklist import Blocklist, Entry
+from storage.errors import StoreCorrupt
+from storage.snapshot import Snapshot, content_hash, create, listing
+from storage.store import Store
+from storage.tables import signal_table
+
+TOKENS = {"text_tokenizer": "tt", "image_tokenizer": "it"}
+GONE = "b2"
+
+
+@pytest.fixture
+def used(store, ingest):
+    """Two parts, a snapshot after each, an annotator's table, a changed text, and a run that saw all rows."""
+    ingest("one", ["a1", "b2", "c3"], text="first words of")
+    create(store, "first", **TOKENS)
+    store.append(
+        signal_table("looks", "image_id", pa.schema([("sharp", pa.float32())])),
+        pa.table({"image_id": store.read("images")["image_id"], "sharp": pa.array([1, 2, 3], pa.float32())}),
+        parts=["looks"],
+    )
+    ingest("two", ["d4", "b2"], text="other words of", pictures=["d4", "new b2"])
+    create(store, "second", **TOKENS)
+    plan = {"run_id": ["r"] * 2, "step": [0, 1], "sample_ids": [["a1", "b2"], ["c3"]]}
+    store.append("batch_plan", pa.table(plan), parts=["plan"])
+    saved = {
+        "checkpoint_id": ["early", "late"],
+        "run_id": ["r", "r"],
+        "step": [0, 2],
+        "snapshot": ["first"] * 2,
+    }
+    store.append("checkpoints", pa.table(saved), parts=["saved"])
+    return store
+
+
+def everything(store: Store) -> dict[str, bytes]:
+    return {
+        str(one.relative_to(store.path)): one.read_bytes() for one in store.path.rglob("*") if one.is_file()
+    }
+
+
+def asked(store: Store, name: str = "takedown") -> takedown.Takedown:
+    """What `pipeline.forgetting` makes of the id of a row, of both its versions and both its pictures."""
+    key = blocklist.key_of(store.path, create=True)
+    assert key is not None
+    with store.cursor() as db:
+        rows = f"({purge.everything(store, 'samples')})"
+        own = f"SELECT DISTINCT image_id FROM {rows} WHERE sample_id = '{GONE}' ORDER BY 1"
+        pictures = [one for (one,) in db.sql(own).fetchall()]
+    named = [{"kind": "sample", "digest": blocklist.digest(key, "sample", GONE)}]
+    entries = [Entry("sample", named[0]["digest"])]
+    return takedown.weighed(
+        store,
+        takedown.Takedown(name, "somebody", named, entries, [GONE], pictures, [], ["first words of b2"]),
+    )
+
+
+def done(store: Store) -> None:
+    for one in takedown.waiting(store):
+        takedown.record(store, one, takedown.carry_out(store, one))
+
+
+def test_rows_leave_every_version_and_delta_reads_them_all(used: Store) -> None:
+    before = {table: used.versions()[table] for table in ("samples", "images", "looks", "members")}
+    planned = asked(used)
+    assert planned.counts["samples"] == 1 and planned.counts["looks"] == 1 and len(planned.pictures) == 2
+    assert planned.snapshots == ["first", "second"]
+    assert [(one["checkpoint_id"], one["rows"]) for one in planned.checkpoints] == [("late", 1)]
+    takedown.write_down(used, planned)
+    done(used)
+    for table, newest in before.items():
+        for version in range(newest + 1):
+            seen = DeltaTable(used.path / "tables" / table, version=version).to_pyarrow_table()
+            key = "sample_id" if "sample_id" in seen.column_names else "image_id"
+            assert not set(seen[key].to_pylist()) & {GONE, *planned.pictures}, (table, version)
+            ours = used.read(table, version=version)
+            assert sorted(ours[key].to_pylist()) == sorted(seen[key].to_pylist())
+    texts = (b"first words of b2", b"other words of b2")
+    assert not [name for name, data in everything(used).items() if any(one in data for one in texts)]
+    assert takedown.waiting(used) == [] and [one["genuine"] for one in takedown.records(used)] == [True]
+    assert takedown.is_forgotten(used, GONE) and not takedown.is_forgotten(used, "a1")
+
+
+def test_the_log_tells_the_new_sizes_also_where_it_had_a_checkpoint(used: Store) -> None:
+    folder = used.path / "tables/samples"
+    DeltaTable(folder).create_checkpoint()
+    takedown.write_down(used, asked(used))
+    done(used)
+    table = DeltaTable(folder)
+    assert (folder / "_delta_log/_last_checkpoint").exists()
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    for one in actions:
+        assert one["size_bytes"] == (folder / one["path"]).stat().st_size
+    assert sum(one["num_records"] for one in actions) == used.read("samples").num_rows == 3
+    again = Store.open(used.path)
+    again.append("samples", pa.table({"sample_id": ["z"]}), parts=["z"])
+    assert DeltaTable(folder).to_pyarrow_table().num_rows == again.read("samples").num_rows == 4
+
+
+def test_snapshots_are_amended_in_their_order_and_only_once(used: Store) -> None:
+    first, second = (Snapshot.open(used, name) for name in ("first", "second"))
+    takedown.write_down(used, asked(used))
+    done(used)
+    assert [(row["snapshot"], row["amended_by"]) for row in listing(used)] == [
+        ("first", "first-1"), ("first-1", None), ("second", "second-1"), ("second-1", None),
+    ]  # fmt: skip
+    assert Snapshot.open(used).name == "second-1"
+    assert Snapshot.open(used, "first").samples()["sample_id"].to_pylist() == ["a1", "c3"]
+    assert {first.content_hash, second.content_hash}.isdisjoint(
+        Snapshot.open(used, one).content_hash for one in ("first", "second")
+    )
+    [row] = amend.former(used, "second-1")
+    assert row["content_hash"] == second.content_hash
+    fresh = create(used, **TOKENS)  # without padding: another one, and the newest
+    assert fresh.name not in ("first-1", "second-1") and Snapshot.open(used).name == fresh.name
+    assert amend.gaps(fresh, "train").num_rows == 0
+
+
+def test_gaps_keep_places_also_when_more_is_forgotten_later(used: Store) -> None:
+    texts = Snapshot.open(used, "second").samples("train")["sample_id"].to_pylist()
+    takedown.write_down(used, asked(used))
+    done(used)
+    one = takedown.Takedown("later", "x", [], [], ["c3"], [], [], [])
+    takedown.write_down(used, takedown.weighed(used, one))
+    done(used)
+    twice = Snapshot.open(used, "second")
+    assert twice.name == "second-2"
+    gaps = amend.gaps(twice, "train").to_pylist()
+    assert [row["place"] for row in gaps if row["picture_of"] is not None] == [
+        texts.index("b2"),
+        texts.index("c3"),
+    ]
+    assert {row["text_tokens"] for row in gaps if row["picture_of"] is not None} == {2}
+    assert [row["content_hash"] for row in amend.former(used, twice.name)][-1] != twice.content_hash
+    assert len(amend.former(used, twice.name)) == 2
+
+
+def test_places_among_gaps() -> None:
+    free = [place for place in range(12) if place not in (0, 3, 4, 9)]
+    assert [amend.moved(rank, [4, 0, 9, 3]) for rank in range(len(free))] == free
+
+
+def test_a_staged_part_is_cleared_and_commits_what_is_left(used: Store, rows) -> None:
+    parts.stage(used, "waiting", rows([GONE, "e5"], text="staged words of"))
+    takedown.write_down(used, asked(used))
+    done(used)
+    assert not [n for n, data in everything(used).items() if b"staged words of b2" in data]
+    parts.commit(used, ["waiting"])
+    assert sorted(used.read("samples")["sample_id"].to_pylist()) == ["a1", "c3", "d4", "e5"]
+
+
+def test_a_blocklist_without_its_key_is_told(used: Store) -> None:
+    takedown.write_down(used, asked(used))
+    done(used)
+    assert Blocklist.load(used).holds("sample", GONE)
+    (used.path / "forget.key").unlink()
+    with pytest.raises(StoreCorrupt, match=r"forget\.key"):
+        Blocklist.load(used)
+
+
+def test_looks_are_known_under_their_mask_and_only_if_both_hashes_are_near() -> None:
+    held = Entry("looks", blocklist.masked(b"salt", (0b1111, -5)), 2)
+    blocked = Blocklist(b"salt", [held])
+    assert blocked.holds_looks((0b1100, -5)) and blocked.holds_looks((0b1111, -6))
+    assert not blocked.holds_looks((0b1000, -5)) and not blocked.holds_looks((0b1111, 5))
+    assert not blocked.holds_looks((0b1111, None))
+    assert f"{0b1111:016x}" not in held.digest
+
+
+def test_a_backup_takes_the_key_along_and_nobody_else_may_read_it(used: Store, tmp_path) -> None:
+    from storage.backup import backup, restore
+
+    takedown.write_down(used, asked(used))
+    done(used)
+    backup(used, tmp_path / "backup")
+    again = Store.open(restore(tmp_path / "backup", tmp_path / "again"))
+    assert takedown.is_forgotten(again, GONE)
+    for folder in (tmp_path / "backup", again.path):
+        assert (folder / "forget.key").stat().st_mode & 0o777 == 0o600
+
+
+TAKEDOWN = """
+import os, sys
+from storage import catalog, commits, purge, takedown
+from storage.store import Store
+
+store, left = Store.open(sys.argv[1]), int(sys.argv[2])
+
+def ending(function):
+    def ended(*arguments, **more):
+        global left
+        made = function(*arguments, **more)
+        left -= bool(made) or function.__name__ != "_rewrite"  # where nothing was written, nothing can be half done
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        return made
+    return ended
+
+commits.commit = ending(commits.commit)
+purge._rewrite, purge.replace = ending(purge._rewrite), ending(purge.replace)
+catalog.rebuild = ending(catalog.rebuild)
+for one in takedown.waiting(store):
+    takedown.record(store, one, takedown.carry_out(store, one))
+print("done")
+"""
+
+
+def told(store: Store) -> dict[str, object]:
+    """All that must be the same in the end, whoever was killed on the way."""
+    tables = [one for one in store.tables() if one not in ("snapshots", "forgotten", "blocklist")]
+    return {one: content_hash(store, one) for one in tables} | {
+        "snapshots": [(row["snapshot"], row["content_hash"], row["amended_by"]) for row in listing(store)],
+        "records": [(row["rows"], row["counts"], row["affected"]) for row in takedown.records(store)],
+        "blocked": sorted(store.read("blocklist", ["digest"])["digest"].to_pylist()),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_after_any_of_its_writes_it_is_done_by_the_next_call(used: Store, child) -> None:
+    """Until then a snapshot reads as it was, or as it will be: never with a row less under its old hash."""
+    catalog.rebuild(used)
+    held = {name: Snapshot.open(used, name).content_hash for name in ("first", "second")}
+    ids = {name: Snapshot.open(used, name).samples()["sample_id"].to_pylist() for name in held}
+    takedown.write_down(used, asked(used))
+    calm = Store.open(shutil.copytree(used.path, used.path.with_name("calm")))
+    done(calm)
+    kills = 0
+    while True:
+        path = shutil.copytree(used.path, used.path.with_name(f"killed{kills}"))
+        process = child(TAKEDOWN, path, kills + 1)
+        out, error = process.communicate(timeout=240)
+        if process.returncode == 0:
+            assert out.strip() == "done"
+            break
+        assert process.returncode == -9, error
+        kills += 1
+        again = Store.open(path)
+        for name, hashed in held.items():
+            now = Snapshot.open(again, name)
+            seen = now.samples()["sample_id"].to_pylist()
+            assert seen == (
+                ids[name] if now.content_hash == hashed else [one for one in ids[name] if one != GONE]
+            )
+        done(again)
+        assert told(again) == told(calm)
+        assert not [n for n, data in everything(again).items() if b"words of b2" in data]
+        assert not list(path.rglob(f"{purge.SCRATCH}*")) and not list((path / takedown.JOURNAL).iterdir())
+        shutil.rmtree(path)
+    assert kills >= 15
+    assert json.loads(takedown.records(calm)[0]["counts"])["samples"] == 1
