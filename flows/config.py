@@ -101,10 +101,15 @@ class TokensConfig(Settings):
 
 
 class RunConfig(Settings):
-    """How the work is spread over this machine."""
+    """How the work is spread over this machine, or over those of a Ray cluster."""
 
-    runner: Literal["threads", "processes"] = "threads"
-    workers: int = Field(2, ge=1, le=256, description="Tasks at once.")
+    runner: Literal["threads", "processes", "ray"] = "threads"
+    workers: int = Field(2, ge=1, le=256, description="Tasks at once, each of one core.")
+    address: str = Field(
+        "",
+        pattern=r"^([^/\s]+:\d{1,5})?$",
+        description='Ray cluster, "host:6379"; left out, `runner = "ray"` starts one on this machine.',
+    )
     memory_limit: str = Field(
         MEMORY_LIMIT,
         pattern=r"^\d+(\.\d+)?\s*([KMGT]i?B|%)$",
