@@ -16,6 +16,7 @@ from flows.settings import (
     AblateConfig,
     DriftConfig,
     EvaluateConfig,
+    PrefectConfig,
     PromoteConfig,
     TriggersConfig,
 )
@@ -120,6 +121,8 @@ class RunConfig(Settings):
 class Config(Settings):
     """Everything that a run reads."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password in the wrong place
+
     store: StoreConfig = StoreConfig()
     run: RunConfig = RunConfig()
     media: Limits = Limits()
@@ -143,6 +146,7 @@ class Config(Settings):
     triggers: TriggersConfig = TriggersConfig()
     ablate: AblateConfig = AblateConfig()
     maintain: Keep = Keep()
+    prefect: PrefectConfig = PrefectConfig()
 
     def allowing(self, contaminated: bool) -> Config:
         """The same, with held-out rows in training allowed if asked for."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
+from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.cluster import Cluster
@@ -92,15 +92,19 @@ class Workers:
     def of(self, parts: int, alone: bool = False) -> Iterator[Runner]:
         """Who makes so many parts. `alone`: a process would need long before it can (models, decoders), so that a few parts
         are made by threads."""
-        if self._threads is None:
-            self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
         if parts > FEW or not alone:
             self.warm()
             if self._pool is not None:
-                yield Runner(self._threads, self._pool)
+                yield self.runner(self._pool)
                 return
         with one_thread(), switching(SWITCH_EVERY_S):
-            yield Runner(self._threads, None)
+            yield self.runner(None)
+
+    def runner(self, pool: Pool | None) -> Runner:
+        """Who submits the tasks; they are done here, or in the pool."""
+        if self._threads is None:
+            self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
+        return Runner(self._threads, pool)
 
 
 class Runner:
@@ -109,12 +113,17 @@ class Runner:
     def __init__(self, threads: TaskRunner[Any], pool: Pool | None) -> None:
         self._threads, self._task = threads, working(pool)
 
-    def submit(
-        self, function: Maker, store: Store, jobs: Sequence[Job], label: str
-    ) -> PrefectFuture[list[str]]:
-        """Makes some parts of a stage, one after the other."""
-        given = {"function": function, "store": store, "jobs": jobs, "label": label}
-        return self._threads.submit(self._task, given)
+    def each(
+        self, function: Maker, store: Store, chunks: Sequence[Sequence[Job]], label: str
+    ) -> Iterator[list[str]]:
+        """Makes the parts of a stage, those of a chunk one after the other; yields each chunk's keys as it is done."""
+        futures = []
+        for number, jobs in enumerate(chunks, 1):
+            name = f"{label} {number}/{len(chunks)}"
+            given = {"function": function, "store": store, "jobs": jobs, "label": name}
+            futures.append(self._threads.submit(self._task, given))
+        for future in as_completed(futures):
+            yield future.result()
 
 
 def working(pool: Pool | None) -> Task[..., list[str]]:
@@ -122,11 +131,16 @@ def working(pool: Pool | None) -> Task[..., list[str]]:
 
     @task(name="work", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
     def work(function: Maker, store: Store, jobs: Sequence[Job], label: str) -> list[str]:
-        if pool is not None:
-            return pool.make(function, store, jobs)
-        return make(function, str(store.path), store.memory_limit, jobs)
+        return done(pool, function, store, jobs)
 
     return work
+
+
+def done(pool: Pool | None, function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
+    """Makes some parts of a stage, here or in the pool."""
+    if pool is not None:
+        return pool.make(function, store, jobs)
+    return make(function, str(store.path), store.memory_limit, jobs)
 
 
 @contextmanager
