@@ -122,3 +122,33 @@ def test_a_node_that_dies_during_an_ingest_costs_nothing(
         assert content_hash(fresh.store(), table) == content_hash(milled.store(), table), table
     assert os.listdir(fresh.store().folder("staging")) == []
     assert fresh.sql("SELECT count(*) FROM funnel_check WHERE NOT adds_up") == [(0,)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_cluster_of_ones_own_is_heard_on_loopback_alone_and_ends_with_a_killed_flow(
+    milled: Any, fresh: Any, command: Any, wait_until: Callable[..., bool]
+) -> None:
+    """And whoever goes on, by whatever runner, ends in the same snapshot."""
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    fresh.change('runner = "threads"', ON_RAY)
+    fresh.change("shard_rows = 30", "shard_rows = 10")  # more parts than threads would make
+    one = command(fresh, "ingest")
+    assert wait_until(lambda: at_work(one.process.pid) or not one.alive(), 240) and one.alive(), one.said()
+    family = one.family()
+    listening = {
+        socket.laddr.ip
+        for pid in family
+        for socket in psutil.Process(pid).net_connections("tcp")
+        if socket.status == psutil.CONN_LISTEN
+    }
+    assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert not any(
+        "RAY_AUTH_TOKEN" in argument for pid in family for argument in psutil.Process(pid).cmdline()
+    )
+    one.kill()
+    assert one.gone(60), [psutil.Process(pid).cmdline() for pid in one.family()]
+    fresh.change(ON_RAY, 'runner = "threads"')
+    fresh.ingest()
+    assert fresh.snapshot().content_hash == milled.snapshot().content_hash
+    assert os.listdir(fresh.store().folder("staging")) == []
