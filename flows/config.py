@@ -16,6 +16,7 @@ from flows.settings import (
     AblateConfig,
     DriftConfig,
     EvaluateConfig,
+    PrefectConfig,
     PromoteConfig,
     TriggersConfig,
 )
@@ -101,10 +102,15 @@ class TokensConfig(Settings):
 
 
 class RunConfig(Settings):
-    """How the work is spread over this machine."""
+    """How the work is spread over this machine, or over those of a Ray cluster."""
 
-    runner: Literal["threads", "processes"] = "threads"
-    workers: int = Field(2, ge=1, le=256, description="Tasks at once.")
+    runner: Literal["threads", "processes", "ray"] = "threads"
+    workers: int = Field(2, ge=1, le=256, description="Tasks at once, each of one core.")
+    address: str = Field(
+        "",
+        pattern=r"^([^/\s]+:\d{1,5})?$",
+        description='Ray cluster, "host:6379"; left out, `runner = "ray"` starts one on this machine.',
+    )
     memory_limit: str = Field(
         MEMORY_LIMIT,
         pattern=r"^\d+(\.\d+)?\s*([KMGT]i?B|%)$",
@@ -114,6 +120,8 @@ class RunConfig(Settings):
 
 class Config(Settings):
     """Everything that a run reads."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password in the wrong place
 
     store: StoreConfig = StoreConfig()
     run: RunConfig = RunConfig()
@@ -138,6 +146,7 @@ class Config(Settings):
     triggers: TriggersConfig = TriggersConfig()
     ablate: AblateConfig = AblateConfig()
     maintain: Keep = Keep()
+    prefect: PrefectConfig = PrefectConfig()
 
     def allowing(self, contaminated: bool) -> Config:
         """The same, with held-out rows in training allowed if asked for."""

@@ -18,11 +18,10 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
-from prefect.futures import as_completed
 from rich.markup import escape
 
 from flows import filtering_network, models, tokenizers
-from flows.config import Config, read
+from flows.config import Config, RunConfig, read
 from flows.models import Chain
 from flows.progress import bar, say
 from flows.runners import FEW, Workers
@@ -64,13 +63,9 @@ def mill(
     size = max(1, -(-len(jobs) // tasks))
     chunks = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
     with bar(label, len(jobs), "parts") as shown, site.workers.of(len(jobs), alone) as runner:
-        futures = [
-            runner.submit(function, store, chunk, f"{label} {i + 1}/{len(chunks)}")
-            for i, chunk in enumerate(chunks)
-        ]
         ready: list[str] = []
-        for future in as_completed(futures):
-            ready += future.result()
+        for keys in runner.each(function, store, chunks, label):
+            ready += keys
             if len(ready) >= COMMIT_PARTS:
                 parts.commit(store, ready)
                 shown.advance(len(ready))
@@ -203,17 +198,17 @@ def told(label: str, question: Callable[[], int]) -> int:
     return rows
 
 
-def run(config: Config) -> Ingested:
+def run(config: Config, workers: Callable[[RunConfig], Workers] = Workers) -> Ingested:
     """The whole ingest, inside a flow run; a first one that fails before anything came in leaves no store behind."""
     with begun(config.store.path, config.run.memory_limit) as store:
-        return brought_in(store, config)
+        return brought_in(store, config, workers)
 
 
-def brought_in(store: Store, config: Config) -> Ingested:
+def brought_in(store: Store, config: Config, hired: Callable[[RunConfig], Workers]) -> Ingested:
     """What is new of every source, decided on and in a snapshot."""
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
-    with Workers(config.run) as workers:
+    with hired(config.run) as workers:
         site = Site(store, config, workers)
         chain, needed = Chain.of(config), models.early(store, config)
         made, failed = collect(site)

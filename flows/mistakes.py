@@ -18,6 +18,7 @@ USER_ERRORS = {
     "flows.config": ["ConfigError"],
     "flows.server": ["ServerError"],
     "flows.demo": ["DemoError"],
+    "flows.cluster": ["ClusterError"],
     "pipeline.records": ["SourceError"],
     "pipeline.collect": ["SourceIdentityError"],
     "pipeline.decoders": ["DecoderError"],

@@ -30,4 +30,8 @@ def checked(config: Path, *, store: bool = False, sources: bool = False) -> None
         settings.open_store()
     if sources:
         settings.check_sources()
+        if settings.run.runner == "ray":
+            from flows import cluster
+
+            cluster.check(settings.run.address)
     quiet_prefect(Path())

@@ -1,4 +1,4 @@
-"""Who does a flow's tasks: threads of this process, or processes that they hand them to."""
+"""Who does a flow's tasks: threads of this process, or processes or a Ray cluster that they hand them to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
+from prefect.futures import as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.cluster import Cluster
 from flows.config import RunConfig
 from flows.work import Maker, begin, make
 from model.machine import one_thread
@@ -29,33 +30,60 @@ SWITCH_EVERY_S = 0.0005
 wait to get it back."""
 
 
+class Pool(Protocol):
+    """Does work elsewhere than in this process."""
+
+    def make(self, function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
+        """Makes some parts of a stage, and waits for their keys."""
+
+
+class Processes:
+    """So many processes of this machine, forked from one that has imported what the mill needs."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = ProcessPoolExecutor(workers, prepare(), initializer=begin)
+
+    def __enter__(self) -> Processes:
+        threading.Thread(target=self._fork, name="warm-workers", daemon=True).start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._pool.shutdown()
+
+    def _fork(self) -> None:
+        with suppress(RuntimeError):  # the run was over before
+            for _ in range(self._workers):
+                self._pool.submit(os.getpid)
+
+    def make(self, function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
+        return self._pool.submit(make, function, str(store.path), store.memory_limit, jobs).result()
+
+
 class Workers:
     """`run.workers` tasks at once, each one core's work, whoever does it: that sets the last bits of sums.
 
-    Prefect's own runner of processes starts each with an import of Prefect and all else, 4 s of a core. Here a task stays in
-    a thread, and its work goes to a process that is forked from one which has imported what the mill needs.
+    Prefect's own runners start each process, and each worker of Ray, with an import of Prefect and all else, 4 s of a core.
+    Here a task stays in a thread, and its work alone goes to a process or to the cluster.
     """
 
     def __init__(self, run: RunConfig) -> None:
         self._run, self._open = run, ExitStack()
         self._threads: TaskRunner[Any] | None = None
-        self._pool: Executor | None = None
+        self._pool: Pool | None = None
 
     def __enter__(self) -> Workers:
         return self
 
     def warm(self) -> None:
-        """Starts the processes, if work goes to any, and does not wait for them: a source that has changed is listed meanwhile.
-        Where nothing is new, none is started."""
-        if self._run.runner == "processes" and self._pool is None:
-            pool = ProcessPoolExecutor(self._run.workers, prepare(), initializer=begin)
-            self._pool = self._open.enter_context(pool)
-            threading.Thread(target=self._fork, name="warm-workers", daemon=True).start()
-
-    def _fork(self) -> None:
-        with suppress(RuntimeError):  # the run was over before
-            for _ in range(self._run.workers):
-                self._pool.submit(os.getpid)  # type: ignore[union-attr]
+        """Starts the processes or the cluster, if work goes to any: a source that has changed is listed meanwhile. Where
+        nothing is new, none is started."""
+        if self._pool is not None or self._run.runner == "threads":
+            return
+        if self._run.runner == "ray":
+            self._pool = self._open.enter_context(Cluster(self._run.address, self._run.workers))
+        else:
+            self._pool = self._open.enter_context(Processes(self._run.workers))
 
     def __exit__(self, *error: Any) -> None:
         self._open.close()
@@ -64,41 +92,55 @@ class Workers:
     def of(self, parts: int, alone: bool = False) -> Iterator[Runner]:
         """Who makes so many parts. `alone`: a process would need long before it can (models, decoders), so that a few parts
         are made by threads."""
-        if self._threads is None:
-            self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
         if parts > FEW or not alone:
             self.warm()
             if self._pool is not None:
-                yield Runner(self._threads, self._pool)
+                yield self.runner(self._pool)
                 return
         with one_thread(), switching(SWITCH_EVERY_S):
-            yield Runner(self._threads, None)
+            yield self.runner(None)
+
+    def runner(self, pool: Pool | None) -> Runner:
+        """Who submits the tasks; they are done here, or in the pool."""
+        if self._threads is None:
+            self._threads = self._open.enter_context(ThreadPoolTaskRunner(self._run.workers))
+        return Runner(self._threads, pool)
 
 
 class Runner:
     """Submits a stage's work as tasks, which carry names and keys, never tables or pictures."""
 
-    def __init__(self, threads: TaskRunner[Any], pool: Executor | None) -> None:
+    def __init__(self, threads: TaskRunner[Any], pool: Pool | None) -> None:
         self._threads, self._task = threads, working(pool)
 
-    def submit(
-        self, function: Maker, store: Store, jobs: Sequence[Job], label: str
-    ) -> PrefectFuture[list[str]]:
-        """Makes some parts of a stage, one after the other."""
-        given = {"function": function, "store": str(store.path), "memory_limit": store.memory_limit}
-        return self._threads.submit(self._task, {**given, "jobs": jobs, "label": label})
+    def each(
+        self, function: Maker, store: Store, chunks: Sequence[Sequence[Job]], label: str
+    ) -> Iterator[list[str]]:
+        """Makes the parts of a stage, those of a chunk one after the other; yields each chunk's keys as it is done."""
+        futures = []
+        for number, jobs in enumerate(chunks, 1):
+            name = f"{label} {number}/{len(chunks)}"
+            given = {"function": function, "store": store, "jobs": jobs, "label": name}
+            futures.append(self._threads.submit(self._task, given))
+        for future in as_completed(futures):
+            yield future.result()
 
 
-def working(pool: Executor | None) -> Task[..., list[str]]:
-    """The task, done here or in a process of the pool."""
+def working(pool: Pool | None) -> Task[..., list[str]]:
+    """The task, done here or in the pool."""
 
     @task(name="work", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
-    def work(function: Maker, store: str, memory_limit: str, jobs: Sequence[Job], label: str) -> list[str]:
-        if pool is None:
-            return make(function, store, memory_limit, jobs)
-        return pool.submit(make, function, store, memory_limit, jobs).result()
+    def work(function: Maker, store: Store, jobs: Sequence[Job], label: str) -> list[str]:
+        return done(pool, function, store, jobs)
 
     return work
+
+
+def done(pool: Pool | None, function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
+    """Makes some parts of a stage, here or in the pool."""
+    if pool is not None:
+        return pool.make(function, store, jobs)
+    return make(function, str(store.path), store.memory_limit, jobs)
 
 
 @contextmanager

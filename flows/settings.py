@@ -1,10 +1,12 @@
-"""The tables of the TOML about measuring: [evaluate], [promote], [drift], [triggers], [ablate]; `flows.config` has all."""
+"""The tables of the TOML about measuring and operating: [evaluate], [promote], [drift], [triggers], [ablate], [prefect];
+`flows.config` has all."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from storage.settings import Settings
 
@@ -90,3 +92,23 @@ class TriggersConfig(Settings):
         ge=0,
         description="A committed snapshot starts retraining when so many training rows are new to the champion; 0: never.",
     )
+
+
+class PrefectConfig(Settings):
+    """Where `millrace up` keeps what Prefect knows of runs."""
+
+    database: str = Field(
+        "",
+        description="Postgres, as postgresql://user@host/name with its password in PGPASSWORD; left out, SQLite.",
+    )
+
+    @field_validator("database")
+    @classmethod
+    def names_a_postgres(cls, url: str) -> str:
+        """Refuses other databases, and a password: a configuration is read by many, and copied."""
+        parts = urlsplit(url)
+        if url and parts.scheme not in ("postgresql", "postgresql+asyncpg"):
+            raise ValueError("a Postgres: postgresql://user@host/name")
+        if parts.password is not None or "password" in parts.query:
+            raise ValueError("no password here: set PGPASSWORD in the environment of `millrace up`")
+        return url

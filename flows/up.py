@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from flows import server
+from rich.markup import escape
+
+from flows import database, server
 from flows.config import read
 from flows.progress import say
 from flows.server import ServerError
@@ -36,15 +38,15 @@ def run(config: Path, port: int) -> None:
 
     Raises:
         ConfigError: the configuration cannot be used.
-        ServerError: the port is taken, or a part did not start or ended by itself.
+        ServerError: the port is taken, the database does not answer, or a part did not start or ended by itself.
     """
-    read(config)
+    kept = database.choose(read(config).prefect.database)
     refuse_taken(port)
     os.environ |= {"PREFECT_API_URL": f"http://{HOST}:{port}/api", "PREFECT_LOGGING_LEVEL": "INFO"}
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # Prefect's least: see flows.automations
     with asked_to_stop():
         try:
-            serve(config.resolve(), port)
+            serve(config.resolve(), port, kept)
         except Asked:
             say("stopped")
 
@@ -77,14 +79,14 @@ def asked_to_stop() -> Iterator[None]:
             signal.signal(one, handler)
 
 
-def serve(config: Path, port: int) -> None:
+def serve(config: Path, port: int, kept: str) -> None:
     """Server first, then the runner; stopped in the other order: the runner must say how its flows ended."""
     api = server.start(port, ui=True)
     try:
         server.wait_until_healthy(f"http://{HOST}:{port}/api", api)
         runner = start_runner(config)
         try:
-            tell(port)
+            tell(port, kept)
             watch({"the Prefect server": api, "the runner of the deployments": runner})
         finally:
             server.stop(runner, RUNNER_STOPS_S)
@@ -110,10 +112,11 @@ def start_runner(config: Path) -> subprocess.Popen:
     return process
 
 
-def tell(port: int) -> None:
+def tell(port: int, kept: str) -> None:
     say(f"[bold]Prefect[/]      http://{HOST}:{port}")
     say(f"deployments  http://{HOST}:{port}/deployments")
     say(f"API          http://{HOST}:{port}/api")
+    say(f"runs are in  {escape(kept)}")
     say("Ctrl-C stops it; schedules are switched on at their deployment's page")
 
 

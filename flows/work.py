@@ -5,19 +5,59 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.stage import Job
+from storage.errors import StoreNotFound
 from storage.store import Store
 
 Maker = Callable[[Store, Job], str]
+CATCHES_UP_S = 60.0
+"""A shared folder may show a machine what another wrote only after its cache of names has aged: NFS takes up to 30 s."""
 
 
 def make(function: Maker, store: str, memory_limit: str, jobs: Sequence[Job]) -> list[str]:
     """Makes some parts of a stage, and returns their keys."""
-    opened = Store.open(store, memory_limit=memory_limit)
-    return [function(opened, job) for job in jobs]
+    return each(function, Store.open(store, create=False, memory_limit=memory_limit), jobs)
+
+
+def each(function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
+    return [function(store, job) for job in jobs]
+
+
+def make_there(
+    function: Maker,
+    store: str,
+    memory_limit: str,
+    jobs: Sequence[Job],
+    seen: Mapping[str, int],
+    patience: float = CATCHES_UP_S,
+) -> list[str]:
+    """The same on what may be another machine, once it sees the table versions that the flow has seen: of an older
+    store it would find no rows, and stage none.
+
+    Raises:
+        StoreNotFound: the store is not under that path there, or stays behind.
+    """
+    here = socket.gethostname()
+    try:
+        opened = Store.open(store, create=False, memory_limit=memory_limit)
+    except StoreNotFound as error:
+        raise StoreNotFound(
+            f"on {here}: {error}; all machines of the cluster must see it under this path"
+        ) from None
+    deadline = time.monotonic() + patience
+    while behind := [name for name, version in seen.items() if opened.version(name) < version]:
+        if time.monotonic() > deadline:
+            raise StoreNotFound(
+                f"on {here}: {store} is older than where the flow runs (table {behind[0]}): share one folder, and let no "
+                "machine cache its names for long"
+            )
+        time.sleep(0.1)
+    return each(function, opened, jobs)
 
 
 def begin() -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from storage.errors import StoreError, translated
 from storage.rows import batch_rows, conformed, grouped, parquet_options, plain
 from storage.store import Store
 from storage.tables import TABLES, Table
+
+ELSEWHERE_S = 24 * 3600.0
+"""Age at which half a part of another machine is taken for a dead process's: whether that lives cannot be seen from here."""
 
 
 def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
@@ -35,7 +40,7 @@ def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
     target = place(store, key)
     if target.is_dir():
         return target
-    scratch = target.with_name(f".{key}.{os.getpid()}")
+    scratch = target.with_name(f".{key}.{machine()}.{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         with translated("staging"):
@@ -108,11 +113,26 @@ def sweep(store: Store) -> int:
     store's lock."""
     removed = 0
     for one in store.folder("staging").glob(".*"):
-        owner = one.name.rsplit(".", 1)[-1]
-        if one.name.startswith(".done-") or (owner.isdigit() and not alive(int(owner))):
+        if one.name.startswith(".done-") or abandoned(one):
             shutil.rmtree(one, ignore_errors=True)
             removed += 1
     return removed
+
+
+def abandoned(scratch: Path) -> bool:
+    """Whether nobody writes to half a part any more."""
+    rest, _, owner = scratch.name.rpartition(".")
+    if rest.endswith(f".{machine()}"):
+        return owner.isdigit() and not alive(int(owner))
+    try:
+        return time.time() - scratch.stat().st_mtime > ELSEWHERE_S
+    except FileNotFoundError:  # it was finished or removed meanwhile
+        return False
+
+
+def machine() -> str:
+    """This machine's name, as part of a file's."""
+    return socket.gethostname().replace(".", "-").replace("/", "-")
 
 
 def pictures_waiting(store: Store) -> pa.Table:

@@ -1,4 +1,7 @@
-"""One `millrace ingest`, a clock around its flow: `python -m benchmarks.rig.ingest_once CONFIG ANSWER`."""
+"""One ingest, a clock around it: `python -m benchmarks.rig.ingest_once CONFIG ANSWER [bare]`.
+
+`bare`: its stages by a plain loop in place of the flow; everything is imported as for the flow.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,31 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
-def main(config: str, answer: str) -> None:
-    """Writes what the flow returned, its seconds, and what the store then holds, as JSON."""
+def main(config: str, answer: str, how: str = "flow") -> None:
+    """Writes what the ingest returned, its seconds, and what the store then holds, as JSON."""
     from flows import server
 
     with server.api():
         from flows import ingest
 
-        began = time.perf_counter()
-        done = ingest.start(config)
-        done["seconds"] = time.perf_counter() - began
-    Path(answer).write_text(json.dumps({**done, **held(config)}))
+        run = bare if how == "bare" else ingest.start
+        began, worked = time.perf_counter(), time.process_time()
+        done = run(config)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    Path(answer).write_text(json.dumps({**done, "seconds": seconds, "own_cpu": cpu, **held(config)}))
+
+
+def bare(config: str) -> dict[str, Any]:
+    """The same without a flow, and what it did."""
+    from benchmarks.rig.bare import BareWorkers
+    from flows import ingest
+    from flows.config import read
+
+    done = ingest.run(read(config), BareWorkers)
+    return {key: value for key, value in vars(done).items() if key != "store"}
 
 
 def held(config: str) -> dict[str, object]:

@@ -57,15 +57,15 @@ def prefect(bench: Bench) -> Iterator[None]:
         yield
 
 
-def ingest(config: Path) -> Run:
-    """Runs `millrace ingest` once in a fresh process.
+def ingest(config: Path, how: str = "flow") -> Run:
+    """Runs an ingest once in a fresh process: the flow, or its stages by a "bare" loop.
 
     Raises:
         BenchmarkError: it failed; its words are in ingest.log beside the configuration.
     """
     answer, log = config.with_name("ingest.json"), config.with_name("ingest.log")
     answer.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "benchmarks.rig.ingest_once", str(config), str(answer)]
+    command = [sys.executable, "-m", "benchmarks.rig.ingest_once", str(config), str(answer), how]
     usage = measured(command, log)
     done = json.loads(answer.read_text())
     return Run(done.pop("seconds"), usage, done)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,12 @@ class Killed(BaseException):
     pass
 
 
-class Alone(ThreadPoolExecutor):
+class Alone:
     """Makes parts as they come, without Prefect."""
 
-    def submit(self, function: Any, store: Any, jobs: Any, label: str) -> Any:  # type: ignore[override]
-        return super().submit(make, function, str(store.path), store.memory_limit, jobs)
+    def each(self, function: Any, store: Any, chunks: Any, label: str) -> Iterator[list[str]]:
+        for jobs in chunks:
+            yield make(function, str(store.path), store.memory_limit, jobs)
 
     def warm(self) -> None: ...
 
@@ -56,15 +56,13 @@ def test_a_run_that_collects_nothing_removes_what_a_kill_left(
     (tmp_path / "millrace.toml").write_text(TOML)
     config = read(tmp_path / "millrace.toml")
     store = config.open_store(create=True)
-    monkeypatch.setattr(ingest, "as_completed", list)
-    with Alone(1) as workers:
-        site = ingest.Site(store, config, workers)  # type: ignore[arg-type]
-        for text in (STORY, "Short now."):
-            pq.write_table(pa.table({"key": ["a"], "text": [text]}), tmp_path / "texts.parquet")
-            with monkeypatch.context() as patched, pytest.raises(Killed):
-                patched.setattr(ingest, "forget_former", kill)
-                ingest.collect(site)
-        assert len(store.read("samples", ["origin"])) > 1
-        assert ingest.collect(site) == (0, {})
-        assert store.read("samples", ["text"])["text"].to_pylist() == ["Short now."]
-        assert len(store.read("decisions", ["part"])) == 1
+    site = ingest.Site(store, config, Alone())  # type: ignore[arg-type]
+    for text in (STORY, "Short now."):
+        pq.write_table(pa.table({"key": ["a"], "text": [text]}), tmp_path / "texts.parquet")
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(ingest, "forget_former", kill)
+            ingest.collect(site)
+    assert len(store.read("samples", ["origin"])) > 1
+    assert ingest.collect(site) == (0, {})
+    assert store.read("samples", ["text"])["text"].to_pylist() == ["Short now."]
+    assert len(store.read("decisions", ["part"])) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 
 import pyarrow as pa
@@ -144,11 +146,22 @@ def test_tables_without_ids_are_only_appended(store):
 
 
 def test_what_a_killed_process_left_half_written_is_swept(store, rows):
-    (store.folder("staging") / ".p.999999999").mkdir()
+    (store.folder("staging") / f".p.{parts.machine()}.999999999").mkdir()
     (store.folder("staging") / ".done-q").mkdir()
     parts.stage(store, "p", rows(["a"]))
     parts.commit(store, ["p"])
     assert list(store.folder("staging").iterdir()) == []
+
+
+def test_what_another_machine_writes_is_left_to_it_for_a_day(store):
+    """Its processes cannot be seen from here."""
+    young, old = (store.folder("staging") / f".{key}.elsewhere.999999999" for key in "pq")
+    for folder in (young, old):
+        folder.mkdir()
+    past = time.time() - 2 * parts.ELSEWHERE_S
+    os.utime(old, (past, past))
+    assert parts.sweep(store) == 1
+    assert young.is_dir()
 
 
 def scenario(store: Store, rows) -> list[list[str]]:
