@@ -53,7 +53,6 @@ TRIAL_STEPS = (6, 20)
 """Fewest and most steps that are measured when a time budget is to become a number of steps."""
 TRIAL_SECONDS = 5.0
 """Time after which they are enough."""
-
 SHOWN = 20
 """Samples that a log line about a step names."""
 
