@@ -278,7 +278,7 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
     show(
         store_admin.query(
             config,
-            "SELECT snapshot, rows, licences, recorded_at, content_hash FROM snapshots ORDER BY recorded_at DESC",
+            "SELECT snapshot, rows, licences, recorded_at, content_hash, amended_by FROM snapshots ORDER BY recorded_at DESC",
         ),
         as_json,
     )

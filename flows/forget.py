@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,12 +147,15 @@ def hide(shown: dict[str, Any]) -> None:
 
 
 def squeeze(file: Path) -> None:
-    """Writes an SQLite database anew without what was deleted, if nobody keeps it busy for long."""
+    """Writes an SQLite database anew without what was deleted, or says that somebody kept it busy for too long."""
     if not file.exists():
         return
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file, timeout=WAIT_S)) as db:
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    try:
+        with closing(sqlite3.connect(file, timeout=WAIT_S)) as db:
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        say(f"{file} may still hold what was typed in ({error}): `sqlite3 {file} VACUUM` clears it")
 
 
 def rows(told: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from deltalake import DeltaTable
 from storage import views
 from storage.errors import translated
 from storage.meta import replace
-from storage.rows import Bounds, batch_rows, has_blobs, ids
+from storage.rows import Bounds, batch_rows, grouped, has_blobs, ids
 from storage.store import Store
 from storage.tables import Table
 
@@ -53,12 +53,14 @@ def purge(store: Store, table: str, condition: str, given: Mapping[str, pa.Table
         for place in (folder, *(store.path / "staging").glob("*")):
             for left in place.glob(f"{SCRATCH}*"):
                 left.unlink()
+        if not (there := files(store, table)):
+            return 0
         changed = 0
-        with duckdb.connect() as con:  # of its own: a file that was replaced must not be remembered
-            con.execute("SET enable_external_file_cache = false; SET python_enable_replacements = false")
+        with views.connection(store.path / ".tmp", store.memory_limit, 2) as con:
+            con.execute("SET enable_external_file_cache = false")  # files are replaced
             for name, rows in given.items():
                 con.register(name, rows)
-            for file in files(store, table):
+            for file in there:
                 changed += _rewrite(con, form, file, condition)
         if folder.is_dir():
             mend(folder, form)
@@ -76,10 +78,13 @@ def _rewrite(con: duckdb.DuckDBPyConnection, form: Table, file: Path, condition:
     schema = pq.read_schema(file)
     names = ", ".join(views.name(name) for name in schema.names)
     stay = con.sql(f"SELECT {names} FROM {whole} WHERE ({condition}) IS NOT TRUE")
+    plain = pa.schema([(field.name, field.type) for field in schema])
     scratch = file.with_name(f"{SCRATCH}{file.stem}")
     with pq.ParquetWriter(scratch, schema, **_options(form, schema)) as writer:
-        for batch in stay.to_arrow_reader(batch_rows(form)):
-            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+        reader = stay.to_arrow_reader(batch_rows(form))
+        batches = (one for batch in reader for one in pa.Table.from_batches([batch]).cast(plain).to_batches())
+        for group in grouped(batches, plain):
+            writer.write_table(group.cast(schema))
     with scratch.open("rb") as written:
         os.fsync(written.fileno())
     scratch.replace(file)

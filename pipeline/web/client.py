@@ -219,7 +219,10 @@ class Web:
             answered = await self._fetcher.step(trip)
             self._learn(host, url)
             if not answered:  # redirected to another host: in its queue
-                self._queue(ticket)
+                if self._refused.url(str(trip.target)):
+                    self._answer(ticket, Fetched(ticket.url, error=FORGOTTEN))
+                else:
+                    self._queue(ticket)
                 return
             ticket.trip = None
             await self._after(ticket, trip.found)

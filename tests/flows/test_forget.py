@@ -50,7 +50,16 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(mine: Any) -> None:
     assert (mine.store().versions(), mine.snapshot().content_hash) == before
 
 
-@pytest.mark.parametrize("kind", ["sample", "picture", "text", "like", "source", "licence"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "like",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("sample", "picture", "text", "source", "licence")
+        ),
+    ],
+)
 def test_what_is_named_goes_with_its_picture(kind: str, mine: Any, tmp_path: Path) -> None:
     sample, picture = one(mine, SECRET)
     copy = tmp_path / "copy.jpg"
@@ -72,6 +81,7 @@ def test_what_is_named_goes_with_its_picture(kind: str, mine: Any, tmp_path: Pat
     assert mine.sql("SELECT count(*) FROM samples") == [(GUESTS + HELD_OUT - rows,)]
 
 
+@pytest.mark.slow
 def test_a_picture_stays_as_long_as_another_row_shows_it(mine: Any) -> None:
     image = drawn(3)
     put(mine.path / "data/guests", "again", image, "the same picture in quite other words")
@@ -140,6 +150,7 @@ def test_a_run_goes_on_in_the_same_order_with_padding_where_the_row_was(mine: An
     assert seen > 3
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_was_and_says_which_checkpoints_saw_the_row(mine: Any) -> None:
     sample, _ = one(mine, SECRET)
     saw = {row["checkpoint_id"] for row in lineage.sample(mine.store(), sample)["checkpoints"]}
@@ -158,6 +169,7 @@ def test_training_goes_on_where_it_was_and_says_which_checkpoints_saw_the_row(mi
     assert "forgotten" in run("lineage", "sample", sample, "-c", mine.config).stdout
 
 
+@pytest.mark.slow
 def test_it_does_not_come_in_again(mine: Any) -> None:
     """Neither the row, nor its picture under another name, nor a near-copy, nor its text beside another picture."""
     picture = mine.path / "data/guests/g03.png"

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from storage import amend, blocklist, catalog, parts, purge, takedown
 from storage.blocklist import Blocklist, Entry
 from storage.errors import StoreCorrupt
-from storage.snapshot import Snapshot, content_hash, create, listing
+from storage.snapshot import Snapshot, create, listing
 from storage.store import Store
 from storage.tables import signal_table
 
@@ -194,32 +194,40 @@ TAKEDOWN = """
 import os, sys
 from storage import catalog, commits, purge, takedown
 from storage.store import Store
+from storage.tables import Table
 
-store, left = Store.open(sys.argv[1]), int(sys.argv[2])
+WATCHED = ("samples", "images")
+store, left, seen = Store.open(sys.argv[1]), int(sys.argv[2]), set()
 
 def ending(function):
     def ended(*arguments, **more):
         global left
         made = function(*arguments, **more)
-        left -= bool(made) or function.__name__ != "_rewrite"  # where nothing was written, nothing can be half done
+        table = next((one.name for one in arguments if isinstance(one, Table)), "")
+        what = (function.__name__, table if function.__name__ == "commit" else table in WATCHED)
+        if made is not False and what not in seen:  # one file of a table stands for the others
+            seen.add(what)
+            left -= 1
         if left == 0:
             os.kill(os.getpid(), 9)
         return made
     return ended
 
-commits.commit = ending(commits.commit)
-purge._rewrite, purge.replace = ending(purge._rewrite), ending(purge.replace)
-catalog.rebuild = ending(catalog.rebuild)
+commits.commit, catalog.rebuild = ending(commits.commit), ending(catalog.rebuild)
+purge.mend, purge._rewrite = ending(purge.mend), ending(purge._rewrite)
+purge.replace = ending(purge.replace)
 for one in takedown.waiting(store):
     takedown.record(store, one, takedown.carry_out(store, one))
-print("done")
+print("done", len(seen))
 """
 
 
 def told(store: Store) -> dict[str, object]:
     """All that must be the same in the end, whoever was killed on the way."""
     tables = [one for one in store.tables() if one not in ("snapshots", "forgotten", "blocklist")]
-    return {one: content_hash(store, one) for one in tables} | {
+    with store.connect() as db:
+        rows = {one: db.sql(f'SELECT * FROM "{one}" ORDER BY ALL').fetchall() for one in tables}
+    return rows | {
         "snapshots": [(row["snapshot"], row["content_hash"], row["amended_by"]) for row in listing(store)],
         "records": [(row["rows"], row["counts"], row["affected"]) for row in takedown.records(store)],
         "blocked": sorted(store.read("blocklist", ["digest"])["digest"].to_pylist()),
@@ -227,36 +235,32 @@ def told(store: Store) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_killed_after_any_of_its_writes_it_is_done_by_the_next_call(used: Store, child) -> None:
     """Until then a snapshot reads as it was, or as it will be: never with a row less under its old hash."""
     catalog.rebuild(used)
     held = {name: Snapshot.open(used, name).content_hash for name in ("first", "second")}
-    ids = {name: Snapshot.open(used, name).samples()["sample_id"].to_pylist() for name in held}
     takedown.write_down(used, asked(used))
     calm = Store.open(shutil.copytree(used.path, used.path.with_name("calm")))
     done(calm)
-    kills = 0
+    wanted, kills = told(calm), 0
     while True:
         path = shutil.copytree(used.path, used.path.with_name(f"killed{kills}"))
         process = child(TAKEDOWN, path, kills + 1)
         out, error = process.communicate(timeout=240)
         if process.returncode == 0:
-            assert out.strip() == "done"
+            assert out.split() == ["done", str(kills)]
             break
         assert process.returncode == -9, error
         kills += 1
         again = Store.open(path)
-        for name, hashed in held.items():
-            now = Snapshot.open(again, name)
-            seen = now.samples()["sample_id"].to_pylist()
-            assert seen == (
-                ids[name] if now.content_hash == hashed else [one for one in ids[name] if one != GONE]
-            )
+        now = Snapshot.open(again, "second")
+        seen = now.samples("train", ["sample_id"])["sample_id"].to_pylist()
+        assert (GONE in seen) == (now.content_hash == held["second"]), seen
         done(again)
-        assert told(again) == told(calm)
+        assert told(again) == wanted
         assert not [n for n, data in everything(again).items() if b"words of b2" in data]
         assert not list(path.rglob(f"{purge.SCRATCH}*")) and not list((path / takedown.JOURNAL).iterdir())
         shutil.rmtree(path)
-    assert kills >= 15
+    assert kills >= 10
     assert json.loads(takedown.records(calm)[0]["counts"])["samples"] == 1
