@@ -93,7 +93,7 @@ def nodes() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_node_that_dies_during_an_ingest_costs_nothing(
     nodes: dict[str, Any],
     milled: Any,
@@ -125,7 +125,7 @@ def test_a_node_that_dies_during_an_ingest_costs_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_cluster_of_ones_own_is_heard_on_loopback_alone_and_ends_with_a_killed_flow(
     milled: Any, fresh: Any, command: Any, wait_until: Callable[..., bool]
 ) -> None:
