@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Sequence
@@ -61,10 +62,15 @@ class Cluster:
         check(address)
         self._ray = _import(address)
         where = {"address": address or "local", **({} if address else {"num_cpus": workers})}
+        heard = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **where)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"Ray did not start: {_first_line(error)}") from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(
+                signal.SIGTERM, heard
+            )  # Ray would end the process with a status; Prefect ends the flow
         if self._ray.cluster_resources().get("CPU", 0) < 1:
             self._ray.shutdown()
             raise ClusterError("no machine of the Ray cluster has a core: start one without --num-cpus=0")

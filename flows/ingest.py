@@ -39,6 +39,9 @@ from storage.store import Store
 
 COMMIT_PARTS = 8
 """Staged parts per Delta commit: each costs a log entry, and a kill loses none of them."""
+EACH = 4
+"""Tasks of a stage for each worker: one that is late holds the others up by its own length, and Prefect takes 20 ms of CPU
+time for each, most of it in its API."""
 COMMITTED = "millrace.snapshot.committed"
 """The event that tells of a new snapshot."""
 
@@ -59,7 +62,7 @@ def mill(
     if not jobs:
         return 0
     store = site.store
-    tasks = site.config.run.workers * (8 if len(jobs) > FEW else 1)  # Prefect takes 0.05 s for each
+    tasks = site.config.run.workers * (EACH if len(jobs) > FEW else 1)
     size = max(1, -(-len(jobs) // tasks))
     chunks = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
     with bar(label, len(jobs), "parts") as shown, site.workers.of(len(jobs), alone) as runner:

@@ -130,3 +130,17 @@ def test_a_result_is_one_line_of_json_with_four_digits():
         "quality_ours": 1.0,
         "quality_peer": 1.0,
     }
+
+
+def test_the_bare_loop_does_what_the_tasks_do(tmp_path: Path):
+    """The same calls in the same pools; only who submits them differs."""
+    from benchmarks.rig.bare import BareWorkers
+    from flows.config import RunConfig
+    from pipeline.stage import Job
+    from storage.store import Store
+
+    store = Store.open(tmp_path / "store")
+    chunks = [[Job("a"), Job("b")], [Job("c")]]
+    with BareWorkers(RunConfig(workers=2)) as workers, workers.of(3) as runner:
+        made = list(runner.each(lambda opened, job: f"{opened.path.name}-{job.key}", store, chunks, "bare"))
+    assert sorted(made) == [["store-a", "store-b"], ["store-c"]]
