@@ -50,6 +50,11 @@ class StoreConfig(Settings):
     """Where the tables live."""
 
     path: str = Field("store", description="Folder of the store; relative to the configuration file.")
+    tables: str = Field(
+        "",
+        description="s3://bucket/folder of the tables of a new store, if not its own folder; ?endpoint=… and region=… may "
+        "follow. Credentials come from the environment.",
+    )
 
 
 class SourceConfig(Settings):
@@ -168,7 +173,9 @@ class Config(Settings):
 
     def open_store(self, *, create: bool = False) -> Store:
         """The store that this names, its DuckDB within `run.memory_limit`."""
-        return Store.open(self.store.path, create=create, memory_limit=self.run.memory_limit)
+        return Store.open(
+            self.store.path, create=create, memory_limit=self.run.memory_limit, tables=self.store.tables
+        )
 
     @cached_property
     def source_steps(self) -> dict[str, Source | WebSource]:
