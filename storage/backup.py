@@ -68,10 +68,9 @@ def copy_store(store: Store, target: Path) -> None:
                 if file.is_file() and not file.is_symlink():
                     with file.open("rb") as content:
                         copy(content, Folder(target), file.relative_to(store.path).as_posix(), sums)
-        for file_name, content in small.items():
-            (target / file_name).parent.mkdir(parents=True, exist_ok=True)
-            (target / file_name).write_bytes(content)
-            sums[file_name] = hashlib.sha256(content).hexdigest()
+        for named, written in small.items():
+            Folder(target).write(named, written)
+            sums[named] = hashlib.sha256(written).hexdigest()
         manifest = {"schema_version": SCHEMA_VERSION, "versions": versions, "files": sums}
         replace(target / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
     except OSError as error:

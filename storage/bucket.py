@@ -205,5 +205,6 @@ def _client(bucket: str, endpoint: str, region: str, anonymous: bool, mark: str)
         endpoint_override=endpoint or None,
         connect_timeout=CONNECT_S,
         request_timeout=REQUEST_S,
+        allow_delayed_open=True,  # a small file goes up in one request, not three
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES),
     )

@@ -27,13 +27,13 @@ ATTEMPTS = 12
 """Commits tried against other writers before giving up."""
 
 
-def make(log: Log, table: Table) -> DeltaTable:
-    """A fresh handle of a table, which is made if it is not there."""
+def make(log: Log, table: Table) -> None:
+    """Makes a table if it is not there."""
+    if log.version >= 0 or log.refresh() >= 0:
+        return
     place = log.table
     with translated(table.name, place.explained):
-        if log.refresh() >= 0:
-            return location.table(place)
-        return DeltaTable.create(
+        DeltaTable.create(
             place.uri,
             schema=pa.schema([pa.field(c.name, c.type, metadata={"comment": c.doc}) for c in table.columns]),
             mode="ignore",
@@ -46,6 +46,19 @@ def make(log: Log, table: Table) -> DeltaTable:
             },
             storage_options=place.options,
         )
+
+
+def handle(log: Log, table: Table, *, fresh: bool = False) -> DeltaTable:
+    """A handle of a table at its newest version. In a bucket the last one is taken again and reads only what is new: a
+    fresh one asks for every commit since the last checkpoint."""
+    make(log, table)
+    with translated(table.name, log.table.explained):
+        if fresh or log.writer is None:
+            log.writer = location.table(log.table)
+        else:
+            log.writer.update_incremental()
+        found, log.writer = log.writer, log.writer if log.table.remote else None
+        return found
 
 
 def commit(
@@ -67,7 +80,7 @@ def commit(
         TableMoved: the table is not at that version any more, or files to be removed are gone: look again.
         StoreConflict: other writers won every time.
     """
-    before = log.refresh()
+    before = log.version
     made = False
     try:
         made = _attempt(log, table, added, removed, parts, at)
@@ -100,7 +113,7 @@ def _attempt(
     actions: list[AddAction | RemoveAction] = [*added, *removed]
     before = log.version
     for attempt in range(ATTEMPTS):
-        delta = make(log, table)
+        delta = handle(log, table, fresh=attempt > 0)
         if attempt and added and _landed(log, before, added, parts):
             return True  # the answer was lost
         if attempt or log.table.remote:

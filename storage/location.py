@@ -57,6 +57,14 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """What changes when a file is written: its time and size; None if there is no such file."""
+        try:
+            found = (self.path / name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
     def open(self, name: str) -> pa.NativeFile:
         """A file, to be read."""
         return pa.OSFile(str(self.path / name))
@@ -165,6 +173,12 @@ class BucketFolder:
                     return opened.read()
             except FileNotFoundError:
                 return None
+
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """What changes when an object is written: its time and size; None if there is no such object."""
+        with self.told():
+            found = self.client().get_file_info((self.address / name).place)
+        return (found.mtime_ns or 0, found.size) if found.is_file else None
 
     def open(self, name: str) -> pa.NativeFile:
         """An object, to be read."""

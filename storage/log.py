@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 
 from storage.errors import StoreCorrupt, first_line
 from storage.location import Location
+
+AT_ONCE = 8
+"""Logs in a bucket that are asked at once."""
 
 
 class Log:
@@ -26,7 +32,10 @@ class Log:
         self.folder = table / "_delta_log"
         self.version = -1
         self.parts: set[str] = set()
+        self.writer: DeltaTable | None = None
+        """The handle that the last commit was made with; whoever holds the table's lock may use it."""
         self._guard = threading.Lock()
+        self._looked = False
 
     def refresh(self) -> int:
         """Takes in new commits and returns the newest version, -1 when there is no table.
@@ -35,8 +44,9 @@ class Log:
             StoreCorrupt: a commit file is empty, cut off or not JSON.
         """
         with self._guard:
-            if self.version < 0:
+            if self.version < 0 and not self._looked:
                 self._from_checkpoint()
+                self._looked = True  # a table that is made later begins with its first commit
             while (text := self._read(self.version + 1)) is not None:
                 self.parts.update(self._parts(self.version + 1, text))
                 self.version += 1
@@ -95,3 +105,11 @@ class Log:
 def commit_file(version: int) -> str:
     """The name of a version's commit."""
     return f"{version:020}.json"
+
+
+def newest(logs: Sequence[Log]) -> list[int]:
+    """The newest version of each log; those in a bucket are asked for several at once."""
+    if not logs or not logs[0].table.remote:
+        return [log.refresh() for log in logs]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(Log.refresh, logs))

@@ -42,6 +42,8 @@ class Meta:
     stamp: tuple[int, int] = (0, 0)
     tables_at: str = ""
     """s3://bucket/folder of the tables; "" is the store's own folder."""
+    copy_stamp: tuple[int, int] | None = None
+    """When the copy in the bucket was written, as it was last read, and its size."""
 
     @classmethod
     def open(cls, folder: Path, *, create: bool, any_version: bool = False, tables: str = "") -> Meta:
@@ -106,6 +108,9 @@ class Meta:
 
     def meet(self) -> None:
         """Puts together what this machine and the copy in the bucket know, and writes it where something is missing."""
+        stamp = self.home.stamp(FILE)
+        if stamp is not None and stamp == self.copy_stamp:
+            return
         ours = self.json()
         content = self.home.read(FILE)
         theirs = None
@@ -128,6 +133,7 @@ class Meta:
             self.home.write(FILE, text(both).encode())
         if both != ours:
             self.keep()
+        self.copy_stamp = stamp if both == theirs else None
 
     def table(self, name: str) -> Table | None:
         """A declared table, also one that another process has declared since."""

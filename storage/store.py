@@ -26,7 +26,7 @@ from storage import commits, location, removal, views
 from storage.errors import PartConflict, StoreError, StoreNotFound, translated
 from storage.location import Location
 from storage.lock import FileLock, lock
-from storage.log import Log
+from storage.log import Log, newest
 from storage.meta import Meta
 from storage.rows import conformed, write_files
 from storage.tables import TABLES, Table
@@ -111,7 +111,7 @@ class Store:
     def widen(self, table: Table, added: Sequence[pa.Field]) -> None:
         """Adds columns to a table that is there; its rows have null in them."""
         with self.lock(f"table-{table.name}"), translated(table.name, self.home.explained):
-            delta = commits.make(self._log(table.name), table)
+            delta = commits.handle(self._log(table.name), table, fresh=True)
             delta.alter.add_columns([DeltaField.from_arrow(field) for field in added])
 
     def columns(self, table: str) -> list[str]:
@@ -159,7 +159,10 @@ class Store:
         names = sorted(
             [*TABLES, *(table.name for table in self.declared())], key=lambda name: name != "samples"
         )
-        found = {name: self.version(name) for name in names}
+        found = {names[0]: self.version(names[0])}
+        with self._guard:
+            logs = [self._log(name) for name in names[1:]]
+        found |= zip(names[1:], newest(logs), strict=True)
         return {name: version for name, version in found.items() if version >= 0}
 
     def has(self, table: str, part: str) -> bool:
@@ -182,8 +185,11 @@ class Store:
             StoreCorrupt: the log cannot be read, or no longer holds that version.
         """
         with self._guard:
-            newest = self.version(table)
-            pinned = newest if version is None else version
+            if version is not None and (table, version) in self._files:
+                return self._files[table, version]
+            known = self._log(table).version
+            last = known if version is not None and version <= known else self.version(table)
+            pinned = last if version is None else version
             if pinned < 0:
                 return []
             if (table, pinned) not in self._files:
@@ -191,7 +197,7 @@ class Store:
                     self._files.clear()
                 self._files[table, pinned] = sorted(
                     self.place(table).file(unquote(uri.rsplit("/", 1)[-1]))
-                    for uri in self._delta(table, pinned, newest).file_uris()
+                    for uri in self._delta(table, pinned, last).file_uris()
                 )
             return self._files[table, pinned]
 
@@ -209,11 +215,11 @@ class Store:
             self._logs[name] = Log(self.place(name))
         return self._logs[name]
 
-    def _delta(self, name: str, version: int, newest: int) -> DeltaTable:
+    def _delta(self, name: str, version: int, last: int) -> DeltaTable:
         """A handle at a version; that of the newest one is kept, and only reads what was committed since."""
         place = self.place(name)
         with translated(name, place.explained):
-            if version != newest:
+            if version != last:
                 return location.table(place, version)
             if name in self._handles:
                 self._handles[name].update_incremental()
@@ -268,8 +274,7 @@ class Store:
             return self.commit(table, added, parts=parts, at=at)
 
     def seen(self, table: str) -> int | None:
-        """The version that a commit has to follow if it rests on what is there now; None where a lock keeps others from
-        writing, as it does on one machine."""
+        """The version that a commit has to follow if it rests on what is there now; None where a lock keeps others off."""
         return self.version(table) if self.home.remote else None
 
     def commit(
