@@ -345,7 +345,7 @@ def _anchored(settings: Any, base: Path, defaults: dict[str, str] | None = None)
         return settings
     return {
         key: _absolute(value, base)
-        if key in ("path", "root", "tokenizer") and isinstance(value, str)
+        if (key in ("path", "root", "tokenizer") or (key == "tables" and value)) and isinstance(value, str)
         else value
         for key, value in {**(defaults or {}), **settings}.items()
     }

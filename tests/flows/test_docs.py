@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
     (doc, text)
-    for doc in ("docs/collecting.md", "docs/preparing.md", "docs/operating.md", "README.md")
+    for doc in ("docs/collecting.md", "docs/preparing.md", "docs/operating.md", "docs/s3.md", "README.md")
     for text in BLOCK.findall((ROOT / doc).read_text())
 ]
 
