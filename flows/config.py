@@ -51,6 +51,11 @@ class StoreConfig(Settings):
     """Where the tables live."""
 
     path: str = Field("store", description="Folder of the store; relative to the configuration file.")
+    tables: str = Field(
+        "",
+        description="s3://bucket/folder of the tables of a new store, if not its own folder; ?endpoint=… and region=… may "
+        "follow. Credentials come from the environment.",
+    )
 
 
 class SourceConfig(Settings):
@@ -177,7 +182,9 @@ class Config(Settings):
 
     def open_store(self, *, create: bool = False) -> Store:
         """The store that this names, its DuckDB within `run.memory_limit`."""
-        return Store.open(self.store.path, create=create, memory_limit=self.run.memory_limit)
+        return Store.open(
+            self.store.path, create=create, memory_limit=self.run.memory_limit, tables=self.store.tables
+        )
 
     @cached_property
     def source_steps(self) -> dict[str, Source | WebSource]:
@@ -347,7 +354,7 @@ def _anchored(settings: Any, base: Path, defaults: dict[str, str] | None = None)
         return settings
     return {
         key: _absolute(value, base)
-        if key in ("path", "root", "tokenizer") and isinstance(value, str)
+        if (key in ("path", "root", "tokenizer") or (key == "tables" and value)) and isinstance(value, str)
         else value
         for key, value in {**(defaults or {}), **settings}.items()
     }

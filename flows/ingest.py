@@ -203,7 +203,7 @@ def told(label: str, question: Callable[[], int]) -> int:
 
 def run(config: Config, workers: Callable[[RunConfig], Workers] = Workers) -> Ingested:
     """The whole ingest, inside a flow run; a first one that fails before anything came in leaves no store behind."""
-    with begun(config.store.path, config.run.memory_limit) as store:
+    with begun(config.store.path, config.run.memory_limit, config.store.tables) as store:
         return brought_in(store, config, workers)
 
 

@@ -80,6 +80,9 @@ def guarded(function: F) -> F:
 
 def message(error: BaseException) -> str:
     """What an error says; one of the system names its file first, as everywhere else."""
+    from storage.errors import unreachable
+
+    error = unreachable(error) or error
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         name = error.filename.decode() if isinstance(error.filename, bytes) else error.filename
         return f"{name}: {error.strerror}"

@@ -106,7 +106,8 @@ def backup(config: Path, target: Path) -> Path:
 
 
 def restore(config: Path, source: Path) -> Path:
-    return backups.restore(source, configuration.read(config).store.path)
+    store = configuration.read(config).store
+    return backups.restore(source, store.path, store.tables)
 
 
 def migrate(config: Path) -> int:

@@ -21,7 +21,8 @@ from typing import TypeAlias, TypeVar
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError
-from pipeline.s3 import SCHEME, S3File
+from pipeline.s3 import S3File
+from storage.bucket import SCHEME
 
 File: TypeAlias = Path | S3File
 Item = TypeVar("Item")

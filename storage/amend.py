@@ -172,5 +172,5 @@ def _point(store: Store, name: str, after: str) -> None:
             reader = con.sql(f"SELECT * REPLACE ({true} AS amended_by) FROM {source}").to_arrow_reader(
                 batch_rows(form)
             )
-            added = write_files(store.path / "tables" / form.name, form, conformed(reader, form))
-        store.commit(form, added, [gone(file) for file in files])
+            added = write_files(store.place(form.name), form, conformed(reader, form))
+        store.commit(form, added, gone(store.place(form.name), files))

@@ -3,22 +3,28 @@
 Data files never change once a commit names them, so a copy needs no lock: versions are pinned, the files of
 every commit up to them are copied, then the logs up to them, then what rows point at (checkpoints,
 tokenizers). backup.json goes last, with the sha256 of every file; restore checks each against it.
+A backup is whole wherever the tables lay: restored, they lie in the folder, or in a bucket that is named then.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
 
 from storage.blocklist import KEY
 from storage.errors import BackupError, StoreFull, is_full
-from storage.log import Log
+from storage.location import BucketFolder, Folder, Location
+from storage.log import Log, commit_file
 from storage.meta import FILE as META
-from storage.meta import replace
+from storage.meta import Meta, replace, text
 from storage.store import Store
 from storage.tables import SCHEMA_VERSION
 from storage.upkeep import MAINTAIN
@@ -49,35 +55,40 @@ def copy_store(store: Store, target: Path) -> None:
     """Copies all that belongs to a store, the manifest last."""
     with store.lock():
         versions = store.versions()
-        names = (META, "generations.json", KEY)
-        single = [file for name in names if (file := store.path / name).exists()]
-        small = {file.name: file.read_bytes() for file in single}
+        small = {META: text(store.metadata()).encode()}
+        for name in ("generations.json", KEY):
+            if (file := store.path / name).exists():
+                small[name] = file.read_bytes()
     sums: dict[str, str] = {}
     try:
         for name, version in versions.items():
-            for file in table_files(store, name, version):
-                copy(store.path, target, file, sums)
+            place = store.place(name)
+            for one in table_files(place, version):
+                with place.open(one) as source:
+                    copy(source, Folder(target), f"tables/{name}/{one}", sums)
         for folder in FOLDERS:
             for file in sorted((store.path / folder).rglob("*")):
                 if file.is_file() and not file.is_symlink():
-                    copy(store.path, target, file, sums)
-        for file_name, content in small.items():
-            (target / file_name).parent.mkdir(parents=True, exist_ok=True)
-            (target / file_name).touch(mode=store.path.joinpath(file_name).stat().st_mode & 0o777)
-            (target / file_name).write_bytes(content)
-            sums[file_name] = hashlib.sha256(content).hexdigest()
+                    with file.open("rb") as content:
+                        copy(content, Folder(target), file.relative_to(store.path).as_posix(), sums)
+        for named, written in small.items():
+            copy(io.BytesIO(written), Folder(target), named, sums)
         manifest = {"schema_version": SCHEMA_VERSION, "versions": versions, "files": sums}
         replace(target / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
     except OSError as error:
         raise refused(error, target) from error
 
 
-def restore(source: str | Path, target: str | Path) -> Path:
+def restore(source: str | Path, target: str | Path, tables: str = "") -> Path:
     """Puts a backup back as a store in a folder that is empty or not there, and returns that folder.
+
+    Args:
+        tables: s3://bucket/folder for the tables, where no store lies; "" puts them into the folder.
 
     Raises:
         BackupError: not a whole backup, a file is damaged, or the folder is not empty.
         StoreFull: no room; the folder is as it was.
+        StoreUnreachable: the bucket does not answer, or refuses.
     """
     source, target = Path(source).expanduser().absolute(), Path(target).expanduser().absolute()
     try:
@@ -86,19 +97,17 @@ def restore(source: str | Path, target: str | Path) -> Path:
         raise BackupError(f"{source} is not a whole backup: it has no readable {MANIFEST}") from None
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BackupError(f"{target} is not empty: a backup is only restored into an empty folder")
+    home = BucketFolder.parse(tables) if tables else None
+    if home is not None and home.read(META) is not None:
+        raise BackupError(f"{home} holds a store: a backup is only restored where none is")
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
         for name, expected in manifest["files"].items():
-            sums: dict[str, str] = {}
-            if not (source / name).is_file():
-                raise BackupError(f"{source / name} is missing: the backup is damaged, nothing was restored")
-            copy(source, scratch, source / name, sums)
-            if sums[name] != expected:
-                raise BackupError(
-                    f"{source / name} is damaged: the backup cannot be used, nothing was restored"
-                )
+            put_back(source, home if home and name.startswith("tables/") else Folder(scratch), name, expected)
+        if home is not None:
+            Meta.open(scratch, create=False, any_version=True).move(home)
         scratch.replace(target)
     except OSError as error:
         raise refused(error, target) from error
@@ -107,24 +116,35 @@ def restore(source: str | Path, target: str | Path) -> Path:
     return target
 
 
-def table_files(store: Store, table: str, version: int) -> Iterator[Path]:
-    """Data files of every commit up to a version that are still there, then the commits themselves."""
-    folder = store.path / "tables" / table
-    log = folder / "_delta_log"
-    names = {name for one in range(version + 1) for name in Log(folder).added(one)}
-    yield from (folder / name for name in sorted(names) if (folder / name).exists())
-    yield from (log / f"{one:020}.json" for one in range(version + 1))
+def put_back(source: Path, place: Location, name: str, expected: str) -> None:
+    """Copies a file of a backup to its place, if it is what the backup says."""
+    sums: dict[str, str] = {}
+    if not (source / name).is_file():
+        raise BackupError(f"{source / name} is missing: the backup is damaged, nothing was restored")
+    with (source / name).open("rb") as opened:
+        copy(opened, place, name, sums)
+    if sums[name] != expected:
+        raise BackupError(f"{source / name} is damaged: the backup cannot be used, nothing was restored")
 
 
-def copy(base: Path, target: Path, file: Path, sums: dict[str, str]) -> None:
-    """Copies a file to the same place below `target` and notes its sha256."""
-    name = file.relative_to(base).as_posix()
-    place = target / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.name == KEY:  # readable by its owner only, wherever it lies
-        place.touch(mode=0o600)
+def table_files(place: Location, version: int) -> Iterator[str]:
+    """Names of the data files of every commit up to a version that are still there, then of the commits themselves."""
+    log = Log(place)
+    names = sorted({name for one in range(version + 1) for name in log.added(one)})
+    yield from place.sizes(names)
+    yield from (f"{log.folder.name}/{commit_file(one)}" for one in range(version + 1))
+
+
+def copy(source: IO[bytes] | pa.NativeFile, place: Location, name: str, sums: dict[str, str]) -> None:
+    """Copies an open file to its name below a place, and notes its sha256."""
     digest = hashlib.sha256()
-    with file.open("rb") as source, place.open("wb") as out:
+    *folders, last = name.split("/")
+    for folder in folders:
+        place = place / folder
+    if last == KEY and isinstance(place, Folder):  # readable by its owner only, wherever it lies
+        place.path.mkdir(parents=True, exist_ok=True)
+        (place.path / last).touch(mode=0o600)
+    with place.create(last) as out:
         while block := source.read(BLOCK):
             digest.update(block)
             out.write(block)

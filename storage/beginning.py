@@ -19,19 +19,20 @@ LISTINGS = "cursors"
 
 
 @contextmanager
-def begun(path: str | Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[Store]:
+def begun(path: str | Path, memory_limit: str = MEMORY_LIMIT, tables: str = "") -> Iterator[Store]:
     """Opens the store in a folder, and makes one where there is no such folder: after an error that came before any
-    row did, the folder is gone again, unless somebody else has begun to use it.
+    row did, the folder is gone again, unless somebody else has begun to use it. What lies in a bucket stays: other machines
+    may use it.
 
     Raises:
         StoreError: as `Store.open` does.
     """
     new = not Path(path).expanduser().exists()
-    store, lock = _held(path, memory_limit)
+    store, lock = _held(path, memory_limit, tables)
     try:
         yield store
     except Exception:
-        if new and _alone(lock) and _empty(store):
+        if new and not store.home.remote and _alone(lock) and _empty(store):
             _remove(store.path)
         raise
     finally:
@@ -42,7 +43,7 @@ def begun(path: str | Path, memory_limit: str = MEMORY_LIMIT) -> Iterator[Store]
 @contextmanager
 def using(store: Store) -> Iterator[None]:
     """While rows are read to be written elsewhere, nothing is forgotten; any number may use a store at once."""
-    _, lock = _held(store.path, store.memory_limit)
+    _, lock = _held(store.path, store.memory_limit, "")
     try:
         yield
     finally:
@@ -66,10 +67,10 @@ def alone(store: Store, busy: Callable[[], None]) -> Iterator[None]:
         os.close(lock)
 
 
-def _held(path: str | Path, memory_limit: str) -> tuple[Store, int]:
+def _held(path: str | Path, memory_limit: str, tables: str) -> tuple[Store, int]:
     """The store, and a lock that says it is in use; opened again if it was taken away before the lock was there."""
     while True:
-        store = Store.open(path, memory_limit=memory_limit)
+        store = Store.open(path, memory_limit=memory_limit, tables=tables)
         file = store.path / IN_USE
         with suppress(FileNotFoundError):
             file.parent.mkdir(exist_ok=True)

@@ -43,6 +43,7 @@ def rebuild(store: Store) -> Path:
         with translated("catalog"):
             con = duckdb.connect(scratch)
             try:
+                store.home.admit(con)
                 con.execute("LOAD icu; SET TimeZone = 'UTC'")
                 for statement in [*store.view_statements(store.versions()), *comments(store)]:
                     con.execute(statement)
@@ -60,6 +61,8 @@ def stale(store: Store) -> bool:
     file = store.path / FILE
     if not file.exists():
         return False
+    if store.home.remote:  # a bucket's clock is not ours
+        return True
     newest = [
         store.path / "tables" / table / "_delta_log" / f"{version:020}.json"
         for table, version in store.versions().items()

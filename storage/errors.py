@@ -6,7 +6,10 @@ StoreError
 ├── StoreOlder             made by an older schema: `millrace migrate`
 ├── StoreCorrupt           a log or a file that cannot be read
 ├── StoreFull              no room left on the device
+├── StoreUnreachable       the bucket of the tables does not answer, or refuses
+├── StoreElsewhere         the tables lie in another place than the configuration says
 ├── StoreConflict          other writers won every time
+│   └── TableMoved         another machine's commit came first: look again
 ├── PartConflict           some parts of a commit are there, others are not
 ├── SnapshotNotFound  SnapshotExists  SnapshotIncomplete  SnapshotContaminated  LicenceNotAllowed
 ├── BackupError
@@ -18,7 +21,8 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import duckdb
@@ -52,6 +56,18 @@ class StoreFull(StoreError):
 
 class StoreConflict(StoreError):
     """A commit lost against other writers too many times."""
+
+
+class StoreUnreachable(StoreError):
+    """The bucket of the tables does not answer, or refuses; what was committed before is safe."""
+
+
+class StoreElsewhere(StoreError):
+    """The tables lie in another place than the configuration says."""
+
+
+class TableMoved(StoreConflict):
+    """What a commit was to be built on is not the newest version any more: another machine was faster."""
 
 
 class PartConflict(StoreError):
@@ -94,6 +110,10 @@ class NothingNamed(StoreError):
     """It was not said what is to be forgotten."""
 
 
+class NotFromBuckets(StoreError):
+    """A takedown from tables that lie in a bucket."""
+
+
 class RowsInUse(StoreError):
     """A run is training on rows that are to be forgotten."""
 
@@ -116,14 +136,40 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+UNREACHABLE = re.compile(r"StoreUnreachable: (.+)\s*$")
+
+
+def unreachable(error: BaseException) -> StoreUnreachable | None:
+    """What DuckDB was told when it could not read a bucket: it only repeats the words of the exception."""
+    found = UNREACHABLE.search(str(error)) if isinstance(error, duckdb.Error) else None
+    return StoreUnreachable(found.group(1)) if found else None
+
+
+def nothing(error: BaseException) -> StoreError | None:
+    """No better words for an error."""
+    return None
+
+
 @contextmanager
-def translated(table: str) -> Iterator[None]:
-    """Turns what delta-rs, DuckDB and the system raise into the store's own errors; conflicts pass."""
+def translated(
+    table: str, explained: Callable[[BaseException], StoreError | None] = nothing
+) -> Iterator[None]:
+    """Turns what delta-rs, DuckDB and the system raise into the store's own errors; conflicts pass.
+
+    Args:
+        explained: what an error says about the place where the table lies; its words are then the only ones.
+    """
     try:
         yield
     except (StoreError, CommitFailedError):
         raise
-    except (DeltaError, OSError, duckdb.IOException, duckdb.InvalidInputException, pa.ArrowInvalid) as error:
+    except (DeltaError, OSError, duckdb.Error, pa.ArrowInvalid) as error:
+        if told := unreachable(error) or explained(error):
+            raise told from None
+        if isinstance(error, duckdb.Error) and not isinstance(
+            error, duckdb.IOException | duckdb.InvalidInputException
+        ):
+            raise
         if is_full(error):
             raise StoreFull(
                 f"{table}: no room left on the device, nothing was added. Free some space and run it again: "

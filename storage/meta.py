@@ -1,4 +1,8 @@
-"""store.json: the schema version, and the tables that annotators declared. Always replaced whole."""
+"""store.json: the schema version, the tables that annotators declared, and where all tables lie. Always replaced whole.
+
+Of a store whose tables lie in a bucket, a copy of it lies beside them, from which other machines learn of the store. What
+two machines know only ever grows, so what they have is put together: one that is overwritten is written again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.errors import StoreCorrupt, StoreError, StoreNotFound, StoreOlder, StoreTooNew, first_line
+from storage.errors import (
+    StoreCorrupt,
+    StoreElsewhere,
+    StoreError,
+    StoreNotFound,
+    StoreOlder,
+    StoreTooNew,
+    first_line,
+)
+from storage.location import BucketFolder, Folder, Location
 from storage.tables import SCHEMA_VERSION, TABLES, Column, Table
 
 FILE = "store.json"
@@ -27,15 +40,25 @@ class Meta:
     widened: set[str] = field(default_factory=set)
     """Tables that got columns after their first files were written."""
     stamp: tuple[int, int] = (0, 0)
+    tables_at: str = ""
+    """s3://bucket/folder of the tables; "" is the store's own folder."""
+    copy_stamp: tuple[int, int] | None = None
+    """When the copy in the bucket was written, as it was last read, and its size."""
 
     @classmethod
-    def open(cls, folder: Path, *, create: bool, any_version: bool = False) -> Meta:
+    def open(cls, folder: Path, *, create: bool, any_version: bool = False, tables: str = "") -> Meta:
         """Reads a store's metadata, or writes that of an empty store."""
         file = folder / FILE
+        wanted = str(BucketFolder.parse(tables).address) if tables else ""
         if not file.exists():
-            begin(folder, create=create)
+            begin(folder, create=create, tables=wanted)
         meta = cls(file)
         meta.refresh()
+        if wanted and wanted != meta.tables_at:
+            raise StoreElsewhere(
+                f"the store in {folder} has its tables in {meta.tables_at or 'that folder'}, and [store] tables names "
+                f"{wanted}: name another folder for another store"
+            )
         if not any_version:
             meta.check()
         return meta
@@ -54,23 +77,63 @@ class Meta:
                 "run `millrace backup`, then `millrace migrate`"
             )
 
+    @property
+    def home(self) -> Location:
+        """Where the folder `tables` lies."""
+        return BucketFolder.parse(self.tables_at) if self.tables_at else Folder(self.path.parent)
+
     def refresh(self) -> Meta:
-        """Reads the file again if it was replaced."""
+        """Reads the file again if it was replaced, and the copy in the bucket if there is one."""
         try:
             stat = self.path.stat()
-            if (stamp := (stat.st_mtime_ns, stat.st_ino)) == self.stamp:
-                return self
-            raw = json.loads(self.path.read_text(encoding="utf-8"))
-            self.schema_version = int(raw["schema_version"])
-            self.tables = {one["name"]: table_from(one) for one in raw.get("tables", [])}
-            self.widened = set(raw.get("widened", []))
+            if (stamp := (stat.st_mtime_ns, stat.st_ino)) != self.stamp:
+                raw = json.loads(self.path.read_text(encoding="utf-8"))
+                self.take(raw)
+                self.tables_at = raw.get("tables_at", "")
+                self.stamp = stamp
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(
                 f"{self.path} cannot be read ({first_line(error)}): "
                 "restore it from a backup with `millrace restore`"
             ) from None
-        self.stamp = stamp
+        if self.tables_at:
+            self.meet()
         return self
+
+    def take(self, raw: dict[str, Any]) -> None:
+        """Takes over what a store.json says."""
+        self.schema_version = int(raw["schema_version"])
+        self.tables = {one["name"]: table_from(one) for one in raw.get("tables", [])}
+        self.widened = set(raw.get("widened", []))
+
+    def meet(self) -> None:
+        """Puts together what this machine and the copy in the bucket know, and writes it where something is missing."""
+        stamp = self.home.stamp(FILE)
+        if stamp is not None and stamp == self.copy_stamp:
+            return
+        ours = self.json()
+        content = self.home.read(FILE)
+        theirs = None
+        if content is not None:
+            copy = Meta(self.path)
+            try:
+                copy.take(json.loads(content))
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreCorrupt(f"{self.home}/{FILE} cannot be read ({first_line(error)})") from None
+            theirs = copy.json()
+            self.schema_version = max(self.schema_version, copy.schema_version)
+            self.tables |= {
+                name: table
+                for name, table in copy.tables.items()
+                if name not in self.tables or len(table.columns) > len(self.tables[name].columns)
+            }
+            self.widened |= copy.widened
+        both = self.json()
+        if both != theirs:
+            self.home.write(FILE, text(both).encode())
+        if both != ours:
+            self.keep()
+        self.copy_stamp = stamp if both == theirs else None
 
     def table(self, name: str) -> Table | None:
         """A declared table, also one that another process has declared since."""
@@ -80,15 +143,30 @@ class Meta:
         """Whether files of the table may lack columns."""
         return name in self.widened
 
-    def save(self) -> None:
-        """Replaces the file in one step."""
-        raw = {
+    def json(self) -> dict[str, Any]:
+        """What every machine may know."""
+        return {
             "format": "millrace store",
             "schema_version": self.schema_version,
             "tables": [table_json(table) for _, table in sorted(self.tables.items())],
             "widened": sorted(self.widened),
         }
-        replace(self.path, json.dumps(raw, indent=1, ensure_ascii=False))
+
+    def save(self) -> None:
+        """Replaces the file in one step, and the copy in the bucket."""
+        if self.tables_at:
+            self.home.write(FILE, text(self.json()).encode())
+        self.keep()
+
+    def move(self, home: BucketFolder) -> None:
+        """Remembers that the tables lie in a bucket now, and puts the copy beside them."""
+        self.tables_at = str(home.address)
+        self.save()
+
+    def keep(self) -> None:
+        """Replaces this machine's file."""
+        at = {"tables_at": self.tables_at} if self.tables_at else {}
+        replace(self.path, text(self.json() | at))
 
     def declare(self, table: Table) -> list[pa.Field]:
         """Remembers a table and returns the columns that it did not have before. The caller holds a lock."""
@@ -123,23 +201,36 @@ class Meta:
         return [pa.field(column.name, column.type) for column in added]
 
 
-def begin(folder: Path, *, create: bool) -> None:
-    """Makes an empty store in a folder that is empty or not there."""
+def begin(folder: Path, *, create: bool, tables: str = "") -> None:
+    """Makes an empty store in a folder that is empty or not there, or takes up the one whose tables a bucket has."""
     if (folder / "tables").is_dir():
         raise StoreCorrupt(
             f"{folder} holds tables but no {FILE}: restore it from a backup with `millrace restore`"
         )
-    if not create:
-        raise StoreNotFound(
-            f"no store in {folder}: `millrace ingest` makes one; --config names a configuration with another"
-        )
+    absent = f"no store in {tables or folder}: `millrace ingest` makes one; --config names a configuration with another"
+    if not create and not tables:
+        raise StoreNotFound(absent)
     if folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir()):
         raise StoreNotFound(f"{folder} is not a store and not empty: name an empty folder")
+    meta = Meta(folder / FILE, tables_at=tables)
+    found = None
+    if tables:  # first: a bucket that refuses leaves no folder behind
+        place = BucketFolder.parse(tables)
+        place.look()
+        found = place.read(FILE)
+    if found is None and not create:
+        raise StoreNotFound(absent)
+    if tables:
+        meta.meet()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        Meta(folder / FILE).save()
+        meta.keep()
     except OSError as error:
         raise StoreNotFound(f"no store can be made in {folder}: {error.strerror}") from error
+
+
+def text(raw: dict[str, Any]) -> str:
+    return json.dumps(raw, indent=1, ensure_ascii=False)
 
 
 def replace(file: Path, text: str) -> None:

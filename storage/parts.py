@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.commits import until_it_holds
 from storage.errors import StoreError, translated
 from storage.rows import batch_rows, conformed, grouped, parquet_options, plain
 from storage.store import Store
@@ -186,6 +187,11 @@ class Batch:
         return self.store.present("samples", [key[0] for key in incoming])
 
     def _table(self, table: Table, changed: list[str]) -> int:
+        """Commits what a table does not have yet; begun again if another machine's commit comes between."""
+        return until_it_holds(lambda: self._once(table, changed))
+
+    def _once(self, table: Table, changed: list[str]) -> int:
+        seen = self.store.seen(table.name)  # before anything is looked at
         files = self._todo(table.name)
         if not files:
             return 0
@@ -198,25 +204,34 @@ class Batch:
             elif len(wanted) == len(keys):
                 wanted = None  # nothing comes twice, so nothing needs to be looked at again
             if table.name != "images":
-                self._replace(table, changed)
+                seen = self._replace(table, changed, seen)
         # Of a key that comes twice, the later part's row is taken.
         ordered = list(files.values())[::-1] if wanted is not None else list(files.values())
-        self.store.write(table, batches(table, ordered, wanted), parts=list(files))
+        if not self.store.write(table, batches(table, ordered, wanted), parts=list(files), at=seen):
+            return 0
         return sum(pq.read_metadata(file).num_rows for file in ordered) if wanted is None else len(wanted)
 
-    def _replace(self, table: Table, changed: list[str]) -> None:
-        """Removes the rows that the incoming ones stand for, but none that an earlier try has written."""
+    def _replace(self, table: Table, changed: list[str], seen: int | None) -> int | None:
+        """Removes the rows that the incoming ones stand for, but none that an earlier try has written; the version that
+        the incoming ones are to follow."""
+
+        def delete(ids: Sequence[str], where: Mapping[str, str] | None = None) -> None:
+            nonlocal seen
+            removed = self.store.delete(table.name, ids, where, at=seen)
+            seen = seen + 1 if removed and seen is not None else seen
+
         if table.key[0] == "sample_id" and changed:
             todo = self._todo(table.name)
             written = {part: file for part, file in self._files(table.name).items() if part not in todo}
             new = {key[0] for key in keys_of(("sample_id",), written)}
-            self.store.delete(table.name, [one for one in changed if one not in new])
+            delete([one for one in changed if one not in new])
         collected = self._files("samples")  # what comes with its sample is new if the sample is
         later = {part: file for part, file in self._todo(table.name).items() if part not in collected}
         keys = keys_of(table.key, later)
         for rest in sorted({key[1:] for key in keys}):
             where = dict(zip(table.key[1:], rest, strict=True))
-            self.store.delete(table.name, [key[0] for key in keys if key[1:] == rest], where)
+            delete([key[0] for key in keys if key[1:] == rest], where)
+        return seen
 
 
 def keys_of(key: Sequence[str], files: Mapping[str, Path]) -> list[tuple[str, ...]]:

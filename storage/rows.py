@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
 from storage.errors import StoreError, first_line, translated
+from storage.location import Location
 from storage.tables import Table
 
 GROUP_ROWS = 65_536
@@ -101,38 +102,37 @@ def grouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
 
 
 def write_files(
-    folder: Path, table: Table, batches: Iterable[pa.RecordBatch], *, data_change: bool = True
+    folder: Location, table: Table, batches: Iterable[pa.RecordBatch], *, data_change: bool = True
 ) -> list[AddAction]:
     """Writes rows as data files that no commit names yet; no file at all for no rows.
 
     Raises:
         StoreFull: no room; what was written of them is removed.
     """
-    written: list[Path] = []
+    written: list[str] = []
     added: list[AddAction] = []
     groups = grouped(batches, plain(table))
     try:
-        with translated(table.name):
+        with translated(table.name, folder.explained):
             group = next(groups, None)
             while group is not None:
-                path = folder / f"part-{uuid.uuid4()}.parquet"
-                written.append(path)
+                name = f"part-{uuid.uuid4()}.parquet"
+                written.append(name)
                 bounds = Bounds(ids(table))
-                with pq.ParquetWriter(path, plain(table), **parquet_options(table)) as writer:
-                    size = 0
-                    while group is not None and size < FILE_BYTES:
-                        writer.write_table(group)
-                        bounds.see(group)
-                        size = (
-                            path.stat().st_size
-                        )  # as compaction sees it: a file that is full must not look small
-                        group = next(groups, None)
+                with folder.create(name) as out:
+                    with pq.ParquetWriter(out, plain(table), **parquet_options(table)) as writer:
+                        # as compaction sees the size: a file that is full must not look small
+                        while group is not None and out.tell() < FILE_BYTES:
+                            writer.write_table(group)
+                            bounds.see(group)
+                            group = next(groups, None)
+                    size = out.tell()
                 now = int(time.time() * 1000)
-                stats = bounds.json()
-                added.append(AddAction(path.name, path.stat().st_size, {}, now, data_change, stats))
+                added.append(AddAction(name, size, {}, now, data_change, bounds.json()))
     except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
+        for name in written:
+            with suppress(StoreError):  # a bucket that does not answer: a vacuum will find it
+                folder.remove(name)
         raise
     return added
 

@@ -1,7 +1,7 @@
 """A store: a folder of Delta tables, one commit at a time, readable at any moment.
 
-<store>/store.json            schema version, annotators' tables
-<store>/tables/<name>/        a Delta table: Parquet and `_delta_log`
+<store>/store.json            schema version, annotators' tables, and where the tables lie
+<store>/tables/<name>/        a Delta table: Parquet and `_delta_log`; or in a bucket, with a copy of store.json beside them
 <store>/staging/<part>/       work that is complete but not committed yet (storage.parts)
 <store>/checkpoints, tokenizers, filtering, reports
 <store>/catalog.duckdb        derived, may be deleted at any time
@@ -12,8 +12,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeAlias
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import duckdb
@@ -22,12 +22,13 @@ from deltalake import DeltaTable
 from deltalake import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
-from storage import commits, views
+from storage import commits, location, removal, views
 from storage.errors import PartConflict, StoreError, StoreNotFound, translated
+from storage.location import Location
 from storage.lock import FileLock, lock
-from storage.log import Log
+from storage.log import Log, newest
 from storage.meta import Meta
-from storage.rows import batch_rows, conformed, write_files
+from storage.rows import conformed, write_files
 from storage.tables import TABLES, Table
 
 FOLDERS = ("checkpoints", "tokenizers", "filtering", "judges", "staging", "reports")
@@ -44,6 +45,7 @@ class Store:
 
     def __init__(self, path: Path, meta: Meta, memory_limit: str = MEMORY_LIMIT) -> None:
         self.path = path
+        self.home = meta.home
         self.memory_limit = memory_limit
         self._meta = meta
         self._guard = threading.RLock()
@@ -53,21 +55,31 @@ class Store:
         self._idle: list[duckdb.DuckDBPyConnection] = []
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = True, memory_limit: str = MEMORY_LIMIT) -> Store:
+    def open(
+        cls, path: str | Path, *, create: bool = True, memory_limit: str = MEMORY_LIMIT, tables: str = ""
+    ) -> Store:
         """Opens the store in a folder, and makes an empty one there when `create`.
+
+        Args:
+            tables: s3://bucket/folder, where the tables of a new store are to lie; the folder remembers it. A store that
+                another machine has made there is taken up.
 
         Raises:
             StoreNotFound: no store there, and not asked to make one, or other files are in the way.
+            StoreElsewhere: the store is there, but has its tables in another place.
+            StoreUnreachable: the bucket does not answer, or refuses.
             StoreTooNew: a newer schema made it.
             StoreOlder: an older schema made it; `millrace migrate` helps.
             StoreCorrupt: its metadata file cannot be read.
         """
         if "://" in str(path):
-            raise StoreNotFound(f"{path}: a store is a folder so far; name a local path")
+            raise StoreNotFound(
+                f"{path}: a store is a folder of this machine; its tables may lie in a bucket: [store] tables"
+            )
         folder = Path(path).expanduser().absolute()
         if "%" in str(folder):  # delta-rs takes %20 in a path for a space
             raise StoreNotFound(f"{folder} has a percent sign in its path: name a folder without one")
-        return cls(folder, Meta.open(folder, create=create), memory_limit)
+        return cls(folder, Meta.open(folder, create=create, tables=tables), memory_limit)
 
     # Folders, locks, declared tables
 
@@ -98,13 +110,14 @@ class Store:
 
     def widen(self, table: Table, added: Sequence[pa.Field]) -> None:
         """Adds columns to a table that is there; its rows have null in them."""
-        with self.lock(f"table-{table.name}"), translated(table.name):
-            delta = commits.make(self._log(table.name), table)
+        with self.lock(f"table-{table.name}"), translated(table.name, self.home.explained):
+            delta = commits.handle(self._log(table.name), table, fresh=True)
             delta.alter.add_columns([DeltaField.from_arrow(field) for field in added])
 
     def columns(self, table: str) -> list[str]:
         """The columns that a table on disk has."""
-        return [field.name for field in DeltaTable(self._folder(table)).schema().fields]
+        with translated(table, self.home.explained):
+            return [field.name for field in location.table(self.place(table)).schema().fields]
 
     def table(self, name: str) -> Table:
         """The table of that name, core or declared.
@@ -117,6 +130,10 @@ class Store:
             known = ", ".join([*TABLES, *self._meta.tables])
             raise StoreError(f"no table {name!r} in {self.path}: there are {known}")
         return found
+
+    def metadata(self) -> dict[str, Any]:
+        """What store.json says, but for where the tables lie."""
+        return self._meta.refresh().json()
 
     def declared(self) -> list[Table]:
         """The annotators' tables, by name."""
@@ -142,7 +159,10 @@ class Store:
         names = sorted(
             [*TABLES, *(table.name for table in self.declared())], key=lambda name: name != "samples"
         )
-        found = {name: self.version(name) for name in names}
+        found = {names[0]: self.version(names[0])}
+        with self._guard:
+            logs = [self._log(name) for name in names[1:]]
+        found |= zip(names[1:], newest(logs), strict=True)
         return {name: version for name, version in found.items() if version >= 0}
 
     def has(self, table: str, part: str) -> bool:
@@ -165,39 +185,48 @@ class Store:
             StoreCorrupt: the log cannot be read, or no longer holds that version.
         """
         with self._guard:
-            newest = self.version(table)
-            pinned = newest if version is None else version
+            if version is not None and (table, version) in self._files:
+                return self._files[table, version]
+            known = self._log(table).version
+            last = known if version is not None and version <= known else self.version(table)
+            pinned = last if version is None else version
             if pinned < 0:
                 return []
             if (table, pinned) not in self._files:
                 if len(self._files) > CACHED_LISTS:
                     self._files.clear()
                 self._files[table, pinned] = sorted(
-                    str(self._folder(table) / unquote(uri.rsplit("/", 1)[-1]))
-                    for uri in self._delta(table, pinned, newest).file_uris()
+                    self.place(table).file(unquote(uri.rsplit("/", 1)[-1]))
+                    for uri in self._delta(table, pinned, last).file_uris()
                 )
             return self._files[table, pinned]
 
-    def _folder(self, name: str) -> Path:
-        return self.path / "tables" / name
+    def place(self, table: str) -> Location:
+        """Where a table lies."""
+        return self.home / "tables" / table
+
+    def sizes(self, table: str, files: Sequence[str]) -> dict[str, int]:
+        """Bytes of each of a table's files."""
+        names = {PurePosixPath(file).name: file for file in files}
+        return {names[name]: size for name, size in self.place(table).sizes(names).items()}
 
     def _log(self, name: str) -> Log:
         if name not in self._logs:
-            self._logs[name] = Log(self._folder(name))
+            self._logs[name] = Log(self.place(name))
         return self._logs[name]
 
-    def _delta(self, name: str, version: int, newest: int) -> DeltaTable:
+    def _delta(self, name: str, version: int, last: int) -> DeltaTable:
         """A handle at a version; that of the newest one is kept, and only reads what was committed since."""
-        folder = self._folder(name)
-        with translated(name):
-            if version != newest:
-                return DeltaTable(folder, version=version)
+        place = self.place(name)
+        with translated(name, place.explained):
+            if version != last:
+                return location.table(place, version)
             if name in self._handles:
                 self._handles[name].update_incremental()
             else:
-                self._handles[name] = DeltaTable(folder)
+                self._handles[name] = location.table(place)
             handle = self._handles[name]
-            return handle if handle.version() == version else DeltaTable(folder, version=version)
+            return handle if handle.version() == version else location.table(place, version)
 
     # Writing
 
@@ -218,8 +247,19 @@ class Store:
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
         return self.write(form, conformed(batches, form, parts[0] if len(parts) == 1 else None), parts=parts)
 
-    def write(self, table: Table, batches: Iterable[pa.RecordBatch], *, parts: Sequence[str]) -> bool:
-        """One commit of batches that are in the table's schema; a few of them are in memory at a time."""
+    def write(
+        self,
+        table: Table,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        parts: Sequence[str],
+        at: int | None = None,
+    ) -> bool:
+        """One commit of batches that are in the table's schema; a few of them are in memory at a time.
+
+        Args:
+            at: the version that `seen` gave, if the batches rest on what was there.
+        """
         with self.lock(f"table-{table.name}"):
             missing = self.missing(table.name, parts)
             if parts and not missing:
@@ -230,8 +270,12 @@ class Store:
                     "commit the missing ones alone"
                 )
             commits.make(self._log(table.name), table)
-            self.commit(table, write_files(self._folder(table.name), table, batches), parts=parts)
-            return True
+            added = write_files(self.place(table.name), table, batches)
+            return self.commit(table, added, parts=parts, at=at)
+
+    def seen(self, table: str) -> int | None:
+        """The version that a commit has to follow if it rests on what is there now; None where a lock keeps others off."""
+        return self.version(table) if self.home.remote else None
 
     def commit(
         self,
@@ -239,50 +283,40 @@ class Store:
         added: Sequence[AddAction],
         removed: Sequence[RemoveAction] = (),
         parts: Sequence[str] = (),
-    ) -> None:
-        """Names files in the log, or no longer, and registers parts. The caller holds the table's lock."""
-        commits.commit(self._log(table.name), table, added, removed, parts)
+        at: int | None = None,
+    ) -> bool:
+        """Names files in the log, or no longer, and registers parts; False if another machine has registered them. The
+        caller holds the table's lock."""
+        return commits.commit(self._log(table.name), table, added, removed, parts, at)
 
     def delete(
-        self, table: str, ids: Sequence[str] | pa.Array, where: Mapping[str, str] | None = None
+        self,
+        table: str,
+        ids: Sequence[str] | pa.Array,
+        where: Mapping[str, str] | None = None,
+        at: int | None = None,
     ) -> int:
         """Removes the rows whose first key column is among `ids` (and whose columns equal `where`).
 
         Returns how many there were; when there are none, nothing is written.
+
+        Raises:
+            TableMoved: `at` is given, and is not the newest version.
         """
         form = self.table(table)
         wanted = ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else pa.array(ids, pa.string())
         if not len(wanted):
             return 0
         key = views.name(form.key[0])
-        return self._remove(form, [f"{key} IN (SELECT id FROM doomed)", *equal(where or {})], wanted)
+        conditions = [f"{key} IN (SELECT id FROM doomed)", *equal(where or {})]
+        if at is not None:
+            return removal.remove(self, form, conditions, wanted, at)
+        return commits.until_it_holds(lambda: removal.remove(self, form, conditions, wanted))
 
     def clear(self, table: str, where: Mapping[str, str]) -> int:
         """Removes the rows whose columns equal `where` (all rows if it is empty), and returns how many."""
-        return self._remove(self.table(table), ["true", *equal(where)], pa.array([], pa.string()))
-
-    def _remove(self, table: Table, conditions: Sequence[str], doomed: pa.Array) -> int:
-        """Copy on write: the files that hold such rows are written anew without them, in one commit.
-
-        Nothing of the condition reaches the log, and memory stays flat also for pictures.
-        """
-        condition = " AND ".join(conditions)
-        with self.lock(f"table-{table.name}"):
-            if not (files := self.files(table.name)):
-                return 0
-            with self.cursor() as con, translated(table.name):
-                con.register("doomed", pa.table({"id": doomed}))
-                source = views.scan(files, union=self._meta.evolved(table.name), filename=True)
-                query = f"SELECT filename, count(*) FROM {source} WHERE {condition} GROUP BY 1"
-                hits = con.sql(query).fetchall()
-                if not hits:
-                    return 0
-                stale = sorted(file for file, _ in hits)
-                stay = f"SELECT * FROM ({self.select(table.name, stale)}) WHERE ({condition}) IS NOT TRUE"
-                reader = con.sql(stay).to_arrow_reader(batch_rows(table))
-                added = write_files(self._folder(table.name), table, conformed(reader, table))
-            self.commit(table, added, [commits.gone(file) for file in stale])
-            return sum(count for _, count in hits)
+        form, conditions, nothing = self.table(table), ["true", *equal(where)], pa.array([], pa.string())
+        return commits.until_it_holds(lambda: removal.remove(self, form, conditions, nothing))
 
     def present(self, table: str, ids: Sequence[str]) -> list[str]:
         """Those of the ids that a table holds in its first key column."""
@@ -319,7 +353,11 @@ class Store:
 
     def select(self, table: str, files: Sequence[str]) -> str:
         """The SELECT of a table's columns from some of its files."""
-        return views.rows(self.table(table), files, self._meta.evolved(table))
+        return views.rows(self.table(table), files, self.evolved(table))
+
+    def evolved(self, table: str) -> bool:
+        """Whether some of a table's files may lack columns."""
+        return self._meta.evolved(table)
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -331,6 +369,7 @@ class Store:
             database = self._idle.pop()
         except IndexError:
             database = views.connection(self.path / ".tmp", self.memory_limit, 2)
+            self.home.admit(database)
         try:
             with views.session(database.cursor()) as con:
                 yield con
@@ -359,6 +398,7 @@ class Store:
         """
         pinned = self.versions() if versions is None else versions
         con = views.connection(self.path / ".tmp", memory_limit or self.memory_limit, threads)
+        self.home.admit(con)
         with translated("store"):
             for statement in self.view_statements(pinned):
                 con.execute(statement)

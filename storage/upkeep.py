@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from pydantic import Field
 
-from storage import catalog, parts
-from storage.commits import gone
+from storage import catalog, location, parts
+from storage.commits import gone, until_it_holds
 from storage.errors import translated
 from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
 from storage.settings import Settings
@@ -97,17 +96,20 @@ def tidy(
 def optimize(store: Store, table: str, *, spare: Collection[str] = ()) -> tuple[int, int]:
     """Puts a table's small files together, but for those to be spared, in one commit that changes no row; files before,
     after."""
-    form = store.table(table)
+    return until_it_holds(lambda: _optimize(store, table, spare))
+
+
+def _optimize(store: Store, table: str, spare: Collection[str]) -> tuple[int, int]:
+    form, place = store.table(table), store.place(table)
     with store.lock(f"table-{table}"):
         files = store.files(table)
-        small = worthwhile({file: Path(file).stat().st_size for file in files if file not in spare})
+        small = worthwhile(store.sizes(table, [file for file in files if file not in spare]))
         if len(small) < 2:
             return len(files), len(files)
-        with store.cursor() as con, translated(table):
+        with store.cursor() as con, translated(table, place.explained):
             rows = con.sql(store.select(table, small)).to_arrow_reader(batch_rows(form))
-            folder = store.path / "tables" / table
-            added = write_files(folder, form, conformed(rows, form), data_change=False)
-        store.commit(form, added, [gone(file, data_change=False) for file in small])
+            added = write_files(place, form, conformed(rows, form), data_change=False)
+        store.commit(form, added, gone(place, small, data_change=False))
         return len(files), len(store.files(table))
 
 
@@ -124,7 +126,7 @@ def costly(store: Store, table: str, most: int) -> set[str]:
     there twice as long as the snapshots do."""
     needed = {file for version in pins(store).get(table, ()) for file in store.files(table, version)}
     held = needed & set(store.files(table))
-    sizes = {file: Path(file).stat().st_size for file in held}
+    sizes = store.sizes(table, sorted(held))
     return held if sum(sizes[file] for file in worthwhile(sizes)) > most else set()
 
 
@@ -156,12 +158,12 @@ def sized_vacuum(store: Store, *, keep_hours: int) -> dict[str, dict[str, int]]:
 
 
 def _vacuum(store: Store, table: str, pinned: list[int], keep_hours: int) -> dict[str, int]:
-    folder = store.path / "tables" / table
-    # under the lock, a writer's file that no commit names yet is safe
-    with store.lock(f"table-{table}"), translated(table):
+    place = store.place(table)
+    # under the lock, a writer's file that no commit names yet is safe; another machine's is for as long as is kept
+    with store.lock(f"table-{table}"), translated(table, place.explained):
 
         def run(*, dry_run: bool) -> list[str]:
-            return DeltaTable(folder).vacuum(
+            return location.table(place).vacuum(
                 retention_hours=keep_hours,
                 dry_run=dry_run,
                 enforce_retention_duration=False,
@@ -169,8 +171,8 @@ def _vacuum(store: Store, table: str, pinned: list[int], keep_hours: int) -> dic
                 keep_versions=pinned,
             )
 
-        old = {file for name in run(dry_run=True) if (file := folder / Path(name).name).exists()}
-        sizes = {str(file): file.stat().st_size for file in sorted(old)}
+        old = [place.file(PurePosixPath(name).name) for name in run(dry_run=True)]
+        sizes = store.sizes(table, sorted(old))
         if sizes:  # it commits its begin and end also when there is nothing left to remove
             run(dry_run=False)
     return sizes
@@ -206,11 +208,16 @@ def place_checkpoints(store: Store, there: Callable[[], Collection[str]]) -> int
     Rows stay when their weights go, because a model that was exported or whose answers were used may have to be accounted
     for long after: which rows it saw is told by this row, its run's batches and its snapshot, none of which need weights.
     """
+    return until_it_holds(lambda: _place_checkpoints(store, there))
+
+
+def _place_checkpoints(store: Store, there: Callable[[], Collection[str]]) -> int:
     form = store.table("checkpoints")
+    place = store.place(form.name)
     with store.lock(f"table-{form.name}"):
         if not (files := store.files(form.name)):
             return 0
-        with store.cursor() as con, translated(form.name):
+        with store.cursor() as con, translated(form.name, place.explained):
             # under the lock: a checkpoint that is saved from here on has its row in a later commit
             con.register("folders", pa.table({"folder": pa.array(sorted(there()), pa.string())}))
             told = f"SELECT *, format('checkpoints/{{}}/{{:08d}}', run_id, step) AS own FROM ({store.select(form.name, files)})"
@@ -221,6 +228,6 @@ def place_checkpoints(store: Store, there: Callable[[], Collection[str]]) -> int
                 return 0
             rows = con.sql(f"SELECT * EXCLUDE (own) REPLACE ({true} AS path) FROM ({told})")
             reader = rows.to_arrow_reader(batch_rows(form))
-            added = write_files(store.path / "tables" / form.name, form, conformed(reader, form))
-        store.commit(form, added, [gone(file) for file in files])
+            added = write_files(place, form, conformed(reader, form))
+        store.commit(form, added, gone(place, files))
         return wrong

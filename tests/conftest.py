@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,3 +53,41 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
         # a test module may have imported Prefect before the address was known
         with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: prefect_home}):
             yield url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """URL of an S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_user(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Credentials in the environment, beside nothing else that a client would take from there; they must not be seen."""
+    key, secret = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return key, secret
+
+
+@pytest.fixture
+def new_bucket(s3_server: str, s3_user: tuple[str, str]) -> str:
+    """Name of an empty bucket of the test's own."""
+    from pyarrow import fs
+
+    name = f"b{uuid.uuid4().hex}"
+    client = fs.S3FileSystem(region="us-east-1", endpoint_override=s3_server, allow_bucket_creation=True)
+    client.create_dir(name)
+    return name

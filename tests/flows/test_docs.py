@@ -23,6 +23,7 @@ BLOCKS = [
         "docs/preparing.md",
         "docs/operating.md",
         "docs/machines.md",
+        "docs/s3.md",
         "README.md",
     )
     for text in BLOCK.findall((ROOT / doc).read_text())

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import socket
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
-from pyarrow import fs
 
 from pipeline import files, records, s3
 from pipeline.errors import BucketError, SourceError
@@ -26,52 +23,29 @@ from pipeline.sources.parquet import Parquet
 from pipeline.sources.url_list import UrlList
 from pipeline.sources.webdataset import WebDataset
 from pipeline.web.source import Known
+from storage import bucket
+from storage.bucket import Address
 
 NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
-KEY, SECRET = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
-
-
-@pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(autouse=True)
-def variables(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+def user(s3_user: tuple[str, str]) -> tuple[str, str]:
+    return s3_user
 
 
 @pytest.fixture
-def put(endpoint: str, request: pytest.FixtureRequest) -> Callable[[Path | dict[str, bytes]], str]:
+def put(new_bucket: str) -> Callable[[Path | dict[str, bytes]], str]:
     """Uploads a folder, or objects by key, into a bucket of the test's own; returns the bucket's URI."""
-    bucket = "b" + str(abs(hash(request.node.nodeid)))
-    client = fs.S3FileSystem(
-        access_key=KEY,
-        secret_key=SECRET,
-        region="us-east-1",
-        endpoint_override=endpoint,
-        allow_bucket_creation=True,
-    )
-    client.create_dir(bucket)
+    client = Address(new_bucket, "").client()
 
     def upload(what: Path | dict[str, bytes]) -> str:
         if isinstance(what, Path):
             what = {p.relative_to(what).as_posix(): p.read_bytes() for p in what.rglob("*") if p.is_file()}
         for key, body in what.items():
-            with client.open_output_stream(f"{bucket}/in/{key}") as out:
+            with client.open_output_stream(f"{new_bucket}/in/{key}") as out:
                 out.write(body)
-        return f"s3://{bucket}/in"
+        return f"s3://{new_bucket}/in"
 
     return upload
 
@@ -273,11 +247,11 @@ def test_only_a_new_tar_has_a_new_key(tmp_path: Path, put: Any):
     assert [shard.payload["name"] for shard in after] == ["three/x.tar"]
 
 
-def test_shards_do_not_know_the_bucket(tmp_path: Path, put: Any, endpoint: str):
+def test_shards_do_not_know_the_bucket(tmp_path: Path, put: Any, s3_server: str):
     (tmp_path / "a.png").write_bytes(picture())
     uri = put(tmp_path)
     put({"../other/a.png": picture()})
-    for path in (uri, f"{uri}?endpoint={endpoint}&region=eu-west-3&anonymous=true"):
+    for path in (uri, f"{uri}?endpoint={s3_server}&region=eu-west-3&anonymous=true"):
         assert [r["origin"] for r in rows(Folder(path=path))] == ["a.png"]
     assert Folder(path=uri).fingerprint() == Folder(path="s3://elsewhere").fingerprint()
 
@@ -323,7 +297,7 @@ def test_a_bucket_that_is_gone_later_stops_the_part_and_judges_no_row(
         "query": Parquet(path=f"{uri}/*.parquet", query="SELECT id AS key, text FROM t"),
     }[kind]
     shards = list(source.shards(NOTHING))
-    monkeypatch.setattr(s3, "TRIES", 1)
+    monkeypatch.setattr(bucket, "TRIES", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
     with pytest.raises(BucketError):

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import files, s3
+from pipeline import files
 from pipeline.errors import BucketError, SourceError
 from pipeline.sources.folder import Folder
 from pipeline.sources.parquet import Parquet
 from pipeline.sources.webdataset import WebDataset
+from storage import bucket
 from tests.serving import running
 
 NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
@@ -66,10 +67,10 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setattr(s3, "CONNECT_S", 1)
-    monkeypatch.setattr(s3, "REQUEST_S", 1)
-    monkeypatch.setattr(s3, "TRIES", 2)
-    s3._filesystem.cache_clear()
+    monkeypatch.setattr(bucket, "CONNECT_S", 1)
+    monkeypatch.setattr(bucket, "REQUEST_S", 1)
+    monkeypatch.setattr(bucket, "TRIES", 2)
+    bucket._client.cache_clear()
 
 
 def sources(bucket: str, query: str = "") -> list[Any]:
@@ -165,4 +166,4 @@ def test_an_object_that_breaks_off_is_no_shorter_object(answering: Answering):
 def test_a_path_with_a_mistake(path: str, says: str):
     for kind in (Folder, WebDataset, Parquet):
         assert says in told(kind(path=path))
-    assert SECRET not in repr(s3._filesystem.cache_parameters())
+    assert SECRET not in repr(bucket._client.cache_parameters())

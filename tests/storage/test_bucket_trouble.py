@@ -1,0 +1,141 @@
+"""A bucket that refuses, is not there or stops answering: a line that says what to do, and nothing secret."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from storage import bucket
+from storage.errors import StoreError, StoreUnreachable
+from storage.store import Store
+from tests.serving import running
+
+
+class Answering(ThreadingHTTPServer):
+    """A server that gives every request one status, and a body that repeats what it was sent."""
+
+    status, code = 403, "AccessDenied"
+    daemon_threads = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Answering
+
+    def do_GET(self) -> None:
+        said = self.headers.get("Authorization", "")
+        body = f"<Error><Code>{self.server.code}</Code><Message>{said}</Message></Error>".encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_POST = do_GET
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    server = Answering(("127.0.0.1", 0), Handler)
+    with running(server):
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Time-outs short enough for a test."""
+    for name, value in {"CONNECT_S": 1, "REQUEST_S": 1, "TRIES": 1}.items():
+        monkeypatch.setattr(bucket, name, value)
+    bucket._client.cache_clear()
+    yield
+    bucket._client.cache_clear()
+
+
+def check(error: BaseException, user: tuple[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the message, nor a traceback of it, nor the log holds a credential."""
+    told = "".join(traceback.format_exception(error)) + caplog.text
+    assert not any(secret in told for secret in user) and "Authorization" not in told
+
+
+def test_a_bucket_that_refuses(tmp_path, new_bucket, s3_user, answering, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    store = Store.open(tmp_path / "mill", tables=f"s3://{new_bucket}/corpus")
+    store.append("splits", store.read("splits"), parts=["p"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
+    for ask in (
+        lambda: Store.open(tmp_path / "new", tables=f"s3://{new_bucket}/corpus"),
+        lambda: Store.open(store.path),
+        lambda: store.version("samples"),
+        lambda: store.append("splits", store.read("splits"), parts=["q"]),
+        lambda: store.columns("splits"),  # delta-rs asks
+    ):
+        with pytest.raises(StoreUnreachable, match=r"access denied; set AWS_ACCESS_KEY_ID") as caught:
+            ask()
+        check(caught.value, s3_user, caplog)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_bucket_that_does_not_answer_any_more(
+    tmp_path, new_bucket, s3_user, answering, monkeypatch, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    table = f"s3://{new_bucket}/corpus"
+    store = Store.open(tmp_path / "mill", tables=table)
+    rows = store.read("splits").slice(0, 0)
+    store.append("splits", rows, parts=["p"])
+    answering.shutdown()
+    answering.server_close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
+    for ask in (
+        lambda: Store.open(store.path),
+        lambda: store.append("splits", rows, parts=["q"]),
+        lambda: store.columns("splits"),
+        lambda: store.connect(),
+    ):
+        with pytest.raises(
+            StoreUnreachable, match=r"127\.0\.0\.1:\d+ does not answer; look at the network"
+        ) as caught:
+            ask()
+        check(caught.value, s3_user, caplog)
+    monkeypatch.undo()
+
+
+def test_rows_that_cannot_be_read_any_more(
+    tmp_path, new_bucket, s3_user, s3_server, answering, monkeypatch, ingest
+):
+    store = Store.open(tmp_path / "mill", tables=f"s3://{new_bucket}/corpus")
+    ingest("p", ["a"], into=store)
+    files = store.files("samples")
+    fresh = Store.open(store.path)
+    assert fresh.files("samples") == files
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
+    with fresh.cursor() as con, pytest.raises(StoreUnreachable, match="access denied") as caught:
+        from storage.errors import translated
+
+        with translated("samples"):
+            con.sql(fresh.select("samples", files)).fetchall()
+    assert not any(secret in "".join(traceback.format_exception(caught.value)) for secret in s3_user)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ("s3://key:secret@bucket/x", "no credentials in a path"),
+        ("s3://bucket/a b", "a key of a store has letters, digits"),
+        ("s3://bucket/x?acces_key=secret", "unknown acces_key"),
+        ("gs://bucket/x", "as in s3://bucket/folder"),
+        ("s3:///x", "name a bucket"),
+    ],
+)
+def test_a_wrong_address_is_told(tmp_path, tables, said):
+    with pytest.raises(StoreError, match=said) as caught:
+        Store.open(tmp_path / "mill", tables=tables)
+    assert "secret" not in str(caught.value) and not (tmp_path / "mill").exists()
