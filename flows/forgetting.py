@@ -43,12 +43,12 @@ def forget(
     """
     from flows.config import read
     from pipeline.forgetting import Named
+    from storage import takedown
+    from storage.errors import NothingNamed
 
     settings = read(config)
     store = settings.open_store()
     if records:
-        from storage import takedown
-
         show(takedown.records(store), as_json)
         return
     named = Named(
@@ -56,6 +56,8 @@ def forget(
         licences=licence, texts=text,
     )  # fmt: skip
     wished = any(named.model_dump().values())
+    if not wished and not takedown.waiting(store):
+        raise NothingNamed("nothing was named, and nothing waits to be completed: see millrace forget --help")
     checked(config, store=True)
     by = by or getpass.getuser()
     if wished and not prepared(config, named, by, dry_run=dry_run, yes=yes, as_json=as_json):

@@ -58,15 +58,16 @@ class Named(Settings):
 
     def things(self) -> list[tuple[str, str]]:
         """Kind and name of everything but picture files, as rows are asked for it."""
-        return [
+        named = [
             *(("sample", one.strip()) for one in self.samples),
             *(("picture", one.strip()) for one in self.pictures),
             *(("url", redacted(one.strip())) for one in self.urls),
-            *(("host", one.strip().lower().rstrip(".")) for one in self.hosts),
+            *(("host", blocklist.host(one.strip()) or one.strip().lower().rstrip(".")) for one in self.hosts),
             *(("source", one.strip()) for one in self.sources),
             *(("licence", one.strip()) for one in self.licences),
             *(("text", one) for one in _folded(self.texts)),
         ]
+        return [(kind, one) for kind, one in named if one]
 
 
 ROWS = """
