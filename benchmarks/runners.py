@@ -1,10 +1,10 @@
 """The same ingest on threads (peer), on processes and on Ray (ours): equal rows, and how long?
 
-Measured: the flow alone, in a fresh process and a fresh store each time, when the Prefect API is up and everything is imported;
-the start of worker processes, or of a Ray cluster of this machine (6 to 8 s), is part of it. All have as many workers as the
-machine has cores. The tokenizers' fit is shortened (10 steps). Not measured: several machines. The limit is the time of threads
-divided by the workers, which nothing reaches: gathers, commits and the fit are one core's work. Quality is 1 when the snapshot
-has the content of that of threads, else 0.
+Measured: the flow alone, in a fresh process and a fresh store each time, when the Prefect API is up and everything is
+imported; the start of worker processes, or of a Ray cluster of this machine (6 to 8 s), is part of it. All have as many
+workers as there are cores to use, at least two. The tokenizers' fit is shortened (10 steps). Not measured: several machines.
+The limit is the time of threads divided by the workers, which nothing reaches: gathers, commits and the fit are one core's
+work. Quality is 1 when the snapshot has the content of that of threads, else 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def run(bench: Bench) -> list[Result]:
     """By turns, each runner once a round."""
     data = corpus.gallery(bench, bench.size)
     folder = corpus.fresh(bench.folder("runners"))
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(
+        2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     found: dict[str, list[processes.Run]] = {name: [] for name in ("threads", *OURS)}
     with processes.prefect(bench):
         for turn in range(bench.pairs):
