@@ -7,9 +7,11 @@ file for an empty commit. Here each commit file is read once, checked, and its p
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,15 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from storage.errors import StoreCorrupt, first_line
+from storage import location
+from storage.errors import StoreCorrupt, first_line, translated
 from storage.location import Location
 
+CACHED_LISTS = 256
+"""Versions of a table whose lists of files are kept."""
 AT_ONCE = 8
 """Logs in a bucket that are asked at once."""
 
 
 class Log:
-    """The commits of one table; `refresh` reads only what is new."""
+    """The commits of one table; what is asked for again reads only what is new."""
 
     def __init__(self, table: Location) -> None:
         self.table = table
@@ -34,7 +39,9 @@ class Log:
         self.parts: set[str] = set()
         self.writer: DeltaTable | None = None
         """The handle that the last commit was made with; whoever holds the table's lock may use it."""
-        self._guard = threading.Lock()
+        self._reader: DeltaTable | None = None
+        self._files: dict[int, list[str]] = {}
+        self._guard = threading.RLock()
         self._looked = False
 
     def refresh(self) -> int:
@@ -82,6 +89,37 @@ class Log:
         actions = (json.loads(line) for line in text.splitlines() if line.strip())
         return [unquote(action["add"]["path"]) for action in actions if "add" in action]
 
+    def files(self, version: int | None = None) -> list[str]:
+        """Absolute paths of the Parquet files that make up a version, or the newest one.
+
+        Raises:
+            StoreCorrupt: the log cannot be read, or no longer holds that version.
+        """
+        with self._guard:
+            if version is None or version > self.version:
+                self.refresh()
+            pinned = self.version if version is None else version
+            if pinned < 0:
+                return []
+            if pinned not in self._files:
+                if len(self._files) > CACHED_LISTS:
+                    self._files.clear()
+                names = (unquote(uri.rsplit("/", 1)[-1]) for uri in self._delta(pinned).file_uris())
+                self._files[pinned] = sorted(map(self.table.file, names))
+            return self._files[pinned]
+
+    def _delta(self, version: int) -> DeltaTable:
+        """A handle at a version; that of the newest one is kept, and only reads what was committed since."""
+        with translated(self.table.name, self.table.explained):
+            if version != self.version:
+                return location.table(self.table, version)
+            if self._reader is None:
+                self._reader = location.table(self.table)
+            elif self._reader.version() != version:
+                self._reader.update_incremental()
+            found = self._reader
+            return found if found.version() == version else location.table(self.table, version)
+
     def _from_checkpoint(self) -> None:
         """Starts at the last checkpoint: thousands of commits are then read in one file."""
         try:
@@ -105,6 +143,17 @@ class Log:
 def commit_file(version: int) -> str:
     """The name of a version's commit."""
     return f"{version:020}.json"
+
+
+_SHARED: dict[tuple[int, Path, str], Log] = {}
+_SHARED_GUARD = threading.Lock()
+
+
+def shared(store: Path, table: Location) -> Log:
+    """The process's one log of a table in a bucket for a store's folder, whose locks hold for it: a second Store on that
+    folder, as each worker opens, must not ask for every commit again."""
+    with _SHARED_GUARD:
+        return _SHARED.setdefault((os.getpid(), store, f"{table.uri} {table.options}"), Log(table))
 
 
 def newest(logs: Sequence[Log]) -> list[int]:

@@ -122,12 +122,12 @@ class Meta:
                 raise StoreCorrupt(f"{self.home}/{FILE} cannot be read ({first_line(error)})") from None
             theirs = copy.json()
             self.schema_version = max(self.schema_version, copy.schema_version)
-            self.tables |= {
+            self.tables = self.tables | {
                 name: table
                 for name, table in copy.tables.items()
                 if name not in self.tables or len(table.columns) > len(self.tables[name].columns)
             }
-            self.widened |= copy.widened
+            self.widened = self.widened | copy.widened
         both = self.json()
         if both != theirs:
             self.home.write(FILE, text(both).encode())

@@ -14,11 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
-from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -26,13 +24,12 @@ from storage import commits, location, removal, views
 from storage.errors import PartConflict, StoreError, StoreNotFound, translated
 from storage.location import Location
 from storage.lock import FileLock, lock
-from storage.log import Log, newest
+from storage.log import Log, newest, shared
 from storage.meta import Meta
 from storage.rows import conformed, write_files
 from storage.tables import TABLES, Table
 
 FOLDERS = ("checkpoints", "tokenizers", "filtering", "judges", "staging", "reports")
-CACHED_LISTS = 256
 
 MEMORY_LIMIT = "2GB"
 """What a DuckDB over the store may take before it spills."""
@@ -50,8 +47,6 @@ class Store:
         self._meta = meta
         self._guard = threading.RLock()
         self._logs: dict[str, Log] = {}
-        self._files: dict[tuple[str, int], list[str]] = {}
-        self._handles: dict[str, DeltaTable] = {}
         self._idle: list[duckdb.DuckDBPyConnection] = []
 
     @classmethod
@@ -185,21 +180,7 @@ class Store:
             StoreCorrupt: the log cannot be read, or no longer holds that version.
         """
         with self._guard:
-            if version is not None and (table, version) in self._files:
-                return self._files[table, version]
-            known = self._log(table).version
-            last = known if version is not None and version <= known else self.version(table)
-            pinned = last if version is None else version
-            if pinned < 0:
-                return []
-            if (table, pinned) not in self._files:
-                if len(self._files) > CACHED_LISTS:
-                    self._files.clear()
-                self._files[table, pinned] = sorted(
-                    self.place(table).file(unquote(uri.rsplit("/", 1)[-1]))
-                    for uri in self._delta(table, pinned, last).file_uris()
-                )
-            return self._files[table, pinned]
+            return self._log(table).files(version)
 
     def place(self, table: str) -> Location:
         """Where a table lies."""
@@ -212,21 +193,9 @@ class Store:
 
     def _log(self, name: str) -> Log:
         if name not in self._logs:
-            self._logs[name] = Log(self.place(name))
+            place = self.place(name)
+            self._logs[name] = shared(self.path, place) if self.home.remote else Log(place)
         return self._logs[name]
-
-    def _delta(self, name: str, version: int, last: int) -> DeltaTable:
-        """A handle at a version; that of the newest one is kept, and only reads what was committed since."""
-        place = self.place(name)
-        with translated(name, place.explained):
-            if version != last:
-                return location.table(place, version)
-            if name in self._handles:
-                self._handles[name].update_incremental()
-            else:
-                self._handles[name] = location.table(place)
-            handle = self._handles[name]
-            return handle if handle.version() == version else location.table(place, version)
 
     # Writing
 
