@@ -90,7 +90,7 @@ async def serve(made: list[Any], config: Path, ready: int) -> None:
     """
     from prefect.runner import Runner
 
-    from flows import automations
+    from flows import automations, notices
     from flows.config import read
 
     asked = asyncio.Event()
@@ -99,7 +99,9 @@ async def serve(made: list[Any], config: Path, ready: int) -> None:
     for deployment in made:
         await keep_switches(deployment)
         ids[deployment.name] = await runner.aadd_deployment(deployment)
-    await automations.ensure(automations.wanted(ids["retrain"], read(config).triggers))
+    settings = read(config)
+    told = await notices.wanted(settings.notify)
+    await automations.ensure([*automations.wanted(ids["retrain"], settings.triggers), *told])
     running = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # its own handler of SIGTERM starts a coroutine and never awaits it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
@@ -128,6 +130,16 @@ async def keep_switches(deployment: Any) -> None:
         schedule.active = active.get(schedule.slug, schedule.active)
 
 
+def main(config: Path, parent: int, ready: int) -> None:
+    """The runner's process."""
+    from flows.config import ConfigError
+
+    server.end_with(parent)
+    try:
+        asyncio.run(serve(deployments(config), config, ready))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
-    server.end_with(int(sys.argv[2]))
-    asyncio.run(serve(deployments(Path(sys.argv[1])), Path(sys.argv[1]), int(sys.argv[3])))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

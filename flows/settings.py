@@ -1,4 +1,5 @@
-"""The tables of the TOML about measuring: [evaluate], [promote], [drift], [triggers], [ablate]; `flows.config` has all."""
+"""The tables of the TOML about measuring and watching: [evaluate], [promote], [drift], [triggers], [notify], [ablate];
+`flows.config` has all."""
 
 from __future__ import annotations
 
@@ -90,3 +91,19 @@ class TriggersConfig(Settings):
         ge=0,
         description="A committed snapshot starts retraining when so many training rows are new to the champion; 0: never.",
     )
+
+
+class NotifyConfig(Settings):
+    """Who is told of runs that failed, crashed or are late while `millrace up` serves; never the secret itself."""
+
+    block: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$",
+        description='A notification or webhook block that was made in the UI: its type and name, "slack-webhook/team".',
+    )
+    url_env: str = Field(
+        "",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        description="Environment variable with a URL that is sent a JSON document.",
+    )
+    late_minutes: int = Field(30, ge=1, description="A run that has waited so long for its turn is late.")
