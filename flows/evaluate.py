@@ -6,7 +6,6 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from model.generate import Sampling, draw_pictures
 from model.labels import label_scores
 from model.retrieval import retrieval_scores
 from pipeline.step import digest
-from storage import media
+from storage import clock, media
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -249,7 +248,7 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         "evaluation_id": evaluation,
         "checkpoint_id": loaded.id,
         "snapshot": loaded.snapshot,
-        "recorded_at": datetime.now(UTC),
+        "recorded_at": clock.after(store, "evaluations"),
     }
     keep_answers(store, evaluation, answers)
     store.append(

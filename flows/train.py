@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,7 +21,7 @@ from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
-from storage import contamination
+from storage import clock, contamination
 from storage.errors import SnapshotWithdrawn, StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -147,7 +146,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "", workers: int =
 
 def failed(store: Store, run_id: str, snapshot: str) -> None:
     """Records that a run did not end well; it may still go on later. A full disk may have no room for that either."""
-    now = datetime.now(UTC)
+    now = clock.after(store, "runs")
     row = {"run_id": run_id, "kind": "train", "state": "failed", "snapshot": snapshot, "recorded_at": now}
     with suppress(StoreFull):
         store.append("runs", pa.Table.from_pylist([row]), parts=[f"{run_id}/failed/{now.isoformat()}"])
