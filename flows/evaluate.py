@@ -13,9 +13,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
-from flows import drawing
+from flows import artifacts, drawing
 from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, read
 from flows.progress import bar, say
@@ -289,7 +288,7 @@ def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[
         checkpoint: Id of a checkpoint or name of its run, or latest.
     """
     done = run(read(config), checkpoint)
-    create_table_artifact(key="scores", table=done["scores"], description=f"Checkpoint {done['checkpoint']}")
+    artifacts.scores(done, BASELINE)
     for row in done["scores"]:
         if row["metric"] == "exact" and row["subset"] in ("all", "en"):
             say(f"{row['task']} ({row['subset']}): exact {row['value']:.1%} of {row['n']:,}")

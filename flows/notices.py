@@ -1,4 +1,4 @@
-"""Who is told when a run of a deployment failed, crashed or is late: automations that write to a block of the Prefect server.
+"""Who is told when a run failed, crashed, is late or waits for a person: automations that write to a block of Prefect.
 
 The block is one that a person made in the UI (Slack, e-mail, a webhook …), or one made here of a URL in the environment. The
 secret lies in that block, encrypted, and nowhere else.
@@ -23,20 +23,23 @@ from flows.settings import NotifyConfig
 
 BLOCK = "millrace-notify"
 TOLD = {
-    "failed or crashed": ("Failed", "Crashed", "TimedOut"),
+    "failed": ("Failed", "Crashed", "TimedOut"),
     "late": ("Late",),
+    "waiting for a person": ("Paused",),
 }
 """What is told, and the names of the states behind it."""
-SUBJECT = "Millrace: {{ deployment.name }} is {{ flow_run.state.name | lower }}"
+PART_TOO = ("waiting for a person",)
+"""A flow that another one called fails with it, and once is enough; but the form is at the page of the part that asks."""
+OF_DEPLOYMENTS = {"prefect.resource.id": ["prefect.deployment.*"], "prefect.resource.role": ["deployment"]}
+SUBJECT = "Millrace: {{ flow.name }} is {{ flow_run.state.name | lower }}"
 BODY = (
-    "{{ deployment.name }}, run {{ flow_run.name }}: {{ flow_run.state.name }}. "
+    "{{ flow.name }}, run {{ flow_run.name }}: {{ flow_run.state.name }}. "
     "{{ (flow_run.state.message or '') | truncate(300) }} {{ flow_run | ui_url }}"
 )
 PAYLOAD = (
     "{% set text %}" + BODY + "{% endset %}"
-    '{"text": {{ text | tojson }}, "deployment": {{ deployment.name | tojson }}, '
-    '"flow_run": {{ flow_run.name | tojson }}, "state": {{ flow_run.state.name | tojson }}, '
-    '"url": {{ flow_run | ui_url | tojson }}}'
+    '{"text": {{ text | tojson }}, "flow": {{ flow.name | tojson }}, "flow_run": {{ flow_run.name | tojson }}, '
+    '"state": {{ flow_run.state.name | tojson }}, "url": {{ flow_run | ui_url | tojson }}}'
 )
 """`text` is what chat services show."""
 
@@ -65,18 +68,14 @@ async def wanted(settings: NotifyConfig) -> list[Automation]:
 
 
 def _telling(how: str, action: CallWebhook | SendNotification) -> list[Automation]:
-    """Runs of deployments alone are told of: a flow that another one called fails with it, and once is enough."""
     return [
         Automation(
-            name=f"millrace: tell of {what} runs {how}",
+            name=f"millrace: tell of runs {what}, {how}",
             description=f"Tells when a run is {what}.",
             trigger=EventTrigger(
                 expect={f"prefect.flow-run.{state}" for state in states},
                 match={"prefect.resource.id": ["prefect.flow-run.*"]},
-                match_related={
-                    "prefect.resource.id": ["prefect.deployment.*"],
-                    "prefect.resource.role": ["deployment"],
-                },
+                match_related={} if what in PART_TOO else OF_DEPLOYMENTS,
                 for_each={"prefect.resource.id"},
                 posture=Posture.Reactive,
                 threshold=1,

@@ -94,7 +94,7 @@ class TriggersConfig(Settings):
 
 
 class NotifyConfig(Settings):
-    """Who is told of runs that failed, crashed or are late while `millrace up` serves; never the secret itself."""
+    """Who is told of runs that failed, crashed, are late or wait for a person; never the secret itself."""
 
     block: str = Field(
         "",

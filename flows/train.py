@@ -12,10 +12,10 @@ from uuid import UUID
 
 import pyarrow as pa
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import Field
 
-from flows import launcher
+from flows import artifacts, launcher
 from flows.config import Config, read
 from flows.progress import bar, say
 from model import checkpoint as checkpoints
@@ -169,13 +169,13 @@ def train(
         allow_contaminated: Train even where training rows are held-out ones.
         workers: Processes that train together on this machine, one for each GPU.
     """
-    path = run(read(config).allowing(allow_contaminated), snapshot, run_id, workers)
+    settings = read(config).allowing(allow_contaminated)
+    path = run(settings, snapshot, run_id, workers)
     saved = checkpoints.read(path)
-    create_markdown_artifact(
-        key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`"
-    )
+    done = {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
+    artifacts.checkpoint(settings.open_store(), done)
     say(f"checkpoint {saved.id} at step {saved.step:,}: {path}")
-    return {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
+    return done
 
 
 def start(

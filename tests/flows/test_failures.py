@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ class Listener:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/{SECRET}"
 
-    def of(self, deployment: str) -> list[str]:
-        return [one["state"] for one in self.told if one["deployment"] == deployment]
+    def of(self, flow: str) -> list[str]:
+        return [one["state"] for one in self.told if one["flow"] == flow]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,6 @@ def environment(listener: Listener) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", WORD)
         patch.setenv("MILLRACE_TELL", listener.url)
-        patch.setenv("PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS", "20")
         yield
 
 
@@ -103,7 +103,6 @@ def test_who_does_not_say_the_word_is_refused(
 def test_a_killed_ingest_has_crashed_and_a_killed_server_disturbs_nobody(
     serving: Up, project: Any, listener: Listener, milled: Any
 ) -> None:
-    """A run that waits for its turn meanwhile is late, and somebody is told of that, too."""
     lost = serving.start("ingest")
     serving.begun(lambda: (project.path / "store/store.json").exists())
     serving.kill_flow()
@@ -113,34 +112,38 @@ def test_a_killed_ingest_has_crashed_and_a_killed_server_disturbs_nobody(
 
     run = serving.start("ingest")
     serving.begun(lambda: serving.state(run) == "RUNNING")
-    waiting = serving.start("report")  # its turn comes late
     serving.kill_server()
     serving.begun(lambda: "answers again" in serving.command.said())
     assert serving.finished(run) == "COMPLETED", serving.command.said()
     assert project.snapshot().content_hash == milled.snapshot().content_hash
     assert os.listdir(project.store().folder("staging")) == []
     assert project.sql("SELECT count(*) FROM funnel_check WHERE NOT adds_up") == [(0,)]
-    assert serving.finished(waiting) == "COMPLETED"
-    assert listener.of("report") == ["Late"]
 
 
-def test_a_killed_training_goes_on_though_its_deployment_is_deleted(serving: Up, project: Any) -> None:
+def test_a_killed_training_goes_on_though_its_deployment_is_deleted(
+    serving: Up, project: Any, listener: Listener
+) -> None:
+    """A run that waits for its turn meanwhile is late, and somebody is told of that, too."""
     lost = serving.start("train")
     serving.begun(lambda: any(project.path.glob("store/checkpoints/*/run.json")))
     serving.kill_flow()
     assert serving.finished(lost) == "CRASHED"
     run = serving.start("train")
+    serving.begun(lambda: serving.state(run) in ("PENDING", "RUNNING"))
+    waiting = serving.start("report", due=datetime.now(UTC) - timedelta(hours=1))
     serving.begun(lambda: serving.state(run) == "RUNNING")
     serving.ask("DELETE", f"/deployments/{serving.deployments()['train']['id']}")
     assert serving.finished(run) == "COMPLETED", serving.command.said()
     assert project.sql("SELECT count(*), max(step) FROM checkpoints") == [(12, 60)]
+    assert serving.finished(waiting) == "COMPLETED"
+    assert listener.of("report") == ["Late"]
 
 
 def test_a_failed_run_is_told_once_with_its_reason(serving: Up, listener: Listener) -> None:
     run = serving.start("promote", checkpoint="nobody")
     assert serving.finished(run) == "FAILED"
     assert serving.wait_until(lambda: "Failed" in listener.of("promote"), 60)
-    [told] = [one for one in listener.told if one["deployment"] == "promote" and one["state"] == "Failed"]
+    [told] = [one for one in listener.told if one["flow"] == "promote" and one["state"] == "Failed"]
     assert "nobody" in told["text"]
     assert told["url"].startswith(serving.url)
 
