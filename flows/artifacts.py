@@ -78,16 +78,19 @@ def checkpoint(store: Store, done: Mapping[str, Any]) -> None:
 
 
 def scores(done: Mapping[str, Any], baseline: str) -> None:
-    """The scores of an evaluation beside the baseline's, and some of what was said."""
-    parts = [
-        f"Checkpoint `{done['checkpoint']}` on held-out rows.",
-        table(beside(done["scores"], baseline)),
-        "## Examples",
-        table(done["examples"]),
-    ]
+    """The scores of an evaluation beside the baseline's; no text of the corpus, since nobody could forget it there."""
+    about = f"Checkpoint `{done['checkpoint']}` on held-out rows."
     create_markdown_artifact(
-        key="scores", markdown="\n\n".join(parts), description=f"Checkpoint {done['checkpoint']}"
+        key="scores",
+        markdown=f"{about}\n\n{table(beside(done['scores'], baseline))}",
+        description=f"Checkpoint {done['checkpoint']}",
     )
+
+
+def retrained(told: Mapping[str, str]) -> None:
+    """What each part of a retraining came to; each has more at its own page."""
+    parts = [{"part": part, "outcome": outcome} for part, outcome in told.items()]
+    create_markdown_artifact(key="retrain", markdown=table(parts), description=list(told.values())[-1])
 
 
 def rows(answer: Any) -> list[dict[str, Any]]:
@@ -101,9 +104,16 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     if not found:
         return "(no rows)"
     names = list(found[0])
-    numbers = {name for name in names if all(isinstance(row[name], int | float | None) for row in found)}
-    lines = [names, ["---:" if name in numbers else "---" for name in names]]
+    numbers = {name for name in names if all(is_number(row[name]) for row in found)}
+    lines = [
+        [name.replace("_", " ") for name in names],
+        ["---:" if name in numbers else "---" for name in names],
+    ]
     return "\n".join(map(_line, [*lines, *([cell(row[name]) for name in names] for row in found)]))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float | None) and not isinstance(value, bool)
 
 
 def _line(cells: Iterable[str]) -> str:

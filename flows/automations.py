@@ -29,7 +29,8 @@ from flows.ingest import COMMITTED
 
 BEAT_S = 30
 """A flow run says so often that it lives (Prefect's least)."""
-SILENT_S = 3 * BEAT_S
+SILENT_S = 5 * BEAT_S
+"""An API that is gone for a minute swallows two beats, and the run lives."""
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 

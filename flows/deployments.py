@@ -52,6 +52,15 @@ STOPS_S = 35.0
 """Prefect gives a flow 30 s to end after SIGTERM, then kills it."""
 
 
+DAYS = {"*": "daily", "0": "sundays", "6": "saturdays"}
+
+
+def in_words(cron: str) -> str:
+    """A schedule's name: where it has one, its page shows that instead of when it is due."""
+    minute, hour, _, _, day = cron.split()
+    return f"{DAYS[day]}-at-{int(hour):02d}{int(minute):02d}"
+
+
 def flow_of(deployment: Deployment) -> Any:
     """Imports the flow."""
     module, _, name = deployment.flow.rpartition(".")
@@ -69,7 +78,9 @@ def deployments(config: Path) -> list[Any]:
         schedules = []
         if one.cron:
             cron = CronSchedule(cron=one.cron)
-            schedules.append(DeploymentScheduleCreate(schedule=cron, active=one.active, slug=one.name))
+            schedules.append(
+                DeploymentScheduleCreate(schedule=cron, active=one.active, slug=in_words(one.cron))
+            )
         deployment = flow_of(one).to_deployment(
             one.name,
             description=one.about,
@@ -125,9 +136,9 @@ async def keep_switches(deployment: Any) -> None:
             known = await client.read_deployment_by_name(deployment.full_name)
         except ObjectNotFound:
             return
-    active = {one.slug: one.active for one in known.schedules}
+    active = {getattr(one.schedule, "cron", None): one.active for one in known.schedules}
     for schedule in deployment.schedules or []:
-        schedule.active = active.get(schedule.slug, schedule.active)
+        schedule.active = active.get(schedule.schedule.cron, schedule.active)
 
 
 def main(config: Path, parent: int, ready: int) -> None:

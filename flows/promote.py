@@ -16,6 +16,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
+from pydantic import Field
 
 from flows import evaluate
 from flows.checkpoints import load, row_of
@@ -39,7 +40,7 @@ WHERE a.evaluation_id = ? AND b.evaluation_id = ?
 class Approval(RunInput):
     """What a person is asked where `[promote] approval` is set."""
 
-    promote: bool = True
+    promote: bool = Field(True, description="Off: it is refused, and the decision says that a person did so.")
 
 
 def run(config: Config, checkpoint: str = "latest", force: bool = False) -> dict[str, Any]:
@@ -132,6 +133,7 @@ def refusal(found: dict[str, Change], settings: PromoteConfig) -> str:
 
 def approved(why: str) -> bool:
     """Waits for a person in the UI; whoever does not answer in time has not approved."""
+    say("a person is asked: Resume, at the page of this run of promote in the Prefect UI, opens the form")
     form = Approval.with_initial_data(description=f"The challenger is {why}. Promote it?", promote=True)
     try:
         return pause_flow_run(wait_for_input=form, timeout=PATIENCE_S).promote

@@ -52,6 +52,15 @@ class Up:
     def state(self, run: str) -> str:
         return self.ask("GET", f"/flow_runs/{run}")["state"]["type"]
 
+    def runs(self, flow: str = "", state: str = "") -> list[dict[str, Any]]:
+        """Those of a flow, or in a state."""
+        asked: dict[str, Any] = {}
+        if flow:
+            asked["flows"] = {"name": {"any_": [flow]}}
+        if state:
+            asked["flow_runs"] = {"state": {"type": {"any_": [state]}}}
+        return self.ask("POST", "/flow_runs/filter", asked)
+
     def finished(self, run: str, seconds: float = 240) -> str:
         assert self.wait_until(lambda: self.state(run) in ENDED, seconds), self.command.said()
         return self.state(run)
