@@ -75,7 +75,9 @@ def set_up(config: Config) -> None:
 
 def address(host: str, port: int) -> str:
     """Where this machine reaches the server; it reaches one that listens everywhere on its loopback."""
-    return f"http://{LOOPBACK if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = LOOPBACK
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def refuse_taken(host: str, port: int) -> None:
@@ -176,7 +178,7 @@ def tell(api: Api) -> None:
     say(f"[bold]Prefect[/]      {api.url}")
     say(f"deployments  {api.url}/deployments")
     say(f"API          {api.url}/api")
-    if not (os.environ.get(server.WORDS[0]) or on_loopback(api.host)):
+    if open_to_all(api.host):
         say(
             f"[red]{api.host} is reached from other machines, and whoever reaches it may run flows here:[/] set "
             f"{server.WORDS[0]}=user:password, or leave --host out"
@@ -184,11 +186,14 @@ def tell(api: Api) -> None:
     say("Ctrl-C stops it; schedules are switched on at their deployment's page")
 
 
-def on_loopback(host: str) -> bool:
+def open_to_all(host: str) -> bool:
+    """Whether other machines reach it, and need no password."""
+    if os.environ.get(server.WORDS[0]):
+        return False
     try:
-        return ip_address(host).is_loopback
+        return not ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host != "localhost"
 
 
 def watch(api: Api, runner: subprocess.Popen) -> None:

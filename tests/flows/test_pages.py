@@ -1,6 +1,6 @@
 """The Prefect UI in a real browser: what a person reads there, and the retraining that they start and approve.
 
-MILLRACE_SHOTS=FOLDER keeps a picture of each page; docs/images/deployments.png is one of them.
+MILLRACE_SHOTS=FOLDER keeps a picture of each page; docs/images/retrain.png is its form.png.
 """
 
 from __future__ import annotations

@@ -12,7 +12,10 @@ import httpx
 import pytest
 import yaml
 
+from flows.config import ConfigError
 from flows.deployments import DEPLOYMENTS
+from flows.server import free_port
+from flows.up import address, open_to_all, run
 from tests.flows.serving import ENDED
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +48,33 @@ def test_the_work_pool_file_holds_the_same_deployments() -> None:
         assert (same["entrypoint"], same["description"]) == (one.flow, one.about)
         crons = [(each["cron"], each["active"]) for each in same.get("schedules", [])]
         assert crons == ([(one.cron, one.active)] if one.cron else [])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "mill.example.org"])
+def test_who_listens_to_others_without_a_password_is_warned(host: str, monkeypatch: Any) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    assert open_to_all(host)
+    assert not any(open_to_all(own) for own in ("127.0.0.1", "127.1.2.3", "::1", "localhost"))
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "user:password")
+    assert not open_to_all(host)
+
+
+def test_one_that_listens_everywhere_is_asked_on_loopback() -> None:
+    assert address("0.0.0.0", 1) == address("::", 1) == "http://127.0.0.1:1"
+    assert address("::1", 1) == "http://[::1]:1"
+
+
+def test_a_url_to_tell_that_is_not_there_is_a_mistake_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("MILLRACE_TELL", raising=False)
+    path = tmp_path / "millrace.toml"
+    path.write_text('[notify]\nurl_env = "MILLRACE_TELL"\n')
+    with pytest.raises(ConfigError, match="MILLRACE_TELL"):
+        run(path, free_port())
+    path.write_text('[notify]\nurl_env = "https://hooks.example.org/secret"\n')
+    with pytest.raises(ConfigError, match="url_env"):
+        run(path, free_port())
 
 
 @pytest.mark.slow
