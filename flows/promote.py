@@ -16,7 +16,6 @@ from prefect.artifacts import create_table_artifact
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from pydantic import Field
 
 from flows import evaluate
 from flows.checkpoints import load, row_of
@@ -40,7 +39,7 @@ WHERE a.evaluation_id = ? AND b.evaluation_id = ?
 class Approval(RunInput):
     """What a person is asked where `[promote] approval` is set."""
 
-    promote: bool = Field(True, description="Off: it is refused, and the decision says that a person did so.")
+    promote: bool = True
 
 
 def run(config: Config, checkpoint: str = "latest", force: bool = False) -> dict[str, Any]:
@@ -134,7 +133,9 @@ def refusal(found: dict[str, Change], settings: PromoteConfig) -> str:
 def approved(why: str) -> bool:
     """Waits for a person in the UI; whoever does not answer in time has not approved."""
     say("a person is asked: Resume, at the page of this run of promote in the Prefect UI, opens the form")
-    form = Approval.with_initial_data(description=f"The challenger is {why}. Promote it?", promote=True)
+    form = Approval.with_initial_data(
+        description=f"The challenger is {why}. Promote it? Switched off, it is refused.", promote=True
+    )
     try:
         return pause_flow_run(wait_for_input=form, timeout=PATIENCE_S).promote
     except FlowPauseTimeout:

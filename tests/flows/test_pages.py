@@ -1,6 +1,6 @@
 """The Prefect UI in a real browser: what a person reads there, and the retraining that they start and approve.
 
-MILLRACE_SHOTS=FOLDER keeps a picture of each page; docs/images/retrain.png is its form.png.
+MILLRACE_SHOTS=FOLDER keeps a picture of each page; docs/images/retrain.png is its run.png.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def shoot(page: Any, name: str) -> None:
     """Keeps a picture of the page for people, where they want one."""
     if folder := os.environ.get("MILLRACE_SHOTS"):
         page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(1500)  # what glides is at its place
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
@@ -88,11 +89,12 @@ def test_a_person_retrains_in_the_browser(ready: Any, up: Any, page: Any) -> Non
     page.get_by_role("button", name="Run", exact=True).first.click()
     page.get_by_text("Custom run").first.click()
     page.get_by_text("Training rows that the champion never saw; with fewer, nothing is trained.").wait_for()
+    shoot(page, "form")
     page.locator("input[type=number]").fill("-1")
     page.get_by_role("button", name="Submit").click()
     page.get_by_text("-1 is less than the minimum of 0").first.wait_for()
+    shoot(page, "refused")
     page.locator("input[type=number]").fill("1")
-    shoot(page, "form")
     page.get_by_role("button", name="Submit").click()
 
     page.goto(run_of(serving, state="PAUSED"))
@@ -109,8 +111,8 @@ def test_a_person_retrains_in_the_browser(ready: Any, up: Any, page: Any) -> Non
     page.get_by_text("promote: promoted").first.wait_for()
     shoot(page, "run")
     shown = (
-        ("retrain", "retrain", "promoted"),
-        ("ingest", "funnel", "rows kept"),
+        ("retrain", "retrain", "outcome"),
+        ("ingest", "funnel", "By stage"),
         ("evaluate", "scores", "95% bounds"),
     )
     for flow, key, words in shown:
