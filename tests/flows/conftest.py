@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows.serving import Up
+from tests.flows.serving import Up, until
 
 if TYPE_CHECKING:
     from storage.snapshot import Snapshot
@@ -233,16 +232,6 @@ class Command:
     def gone(self, seconds: float = 30) -> bool:
         """Whether all of the family has ended, or does within some seconds."""
         return until(lambda: not self.family(), seconds)
-
-
-def until(condition: Callable[[], object], seconds: float = 120) -> bool:
-    """Looks again and again; True as soon as it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @contextmanager

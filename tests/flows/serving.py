@@ -15,6 +15,16 @@ import httpx
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+def until(condition: Callable[[], object], seconds: float = 120) -> bool:
+    """Looks again and again; True as soon as it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 class Up:
     """A running `millrace up` and its API."""
 

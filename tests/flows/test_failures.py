@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from flows.server import free_port
-from tests.flows.serving import Up
+from tests.flows.serving import Up, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
@@ -74,8 +74,6 @@ def project(gallery: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def started(project: Any, lasting: Callable[..., Any]) -> Up:
-    from tests.flows.conftest import until
-
     port = free_port()
     serving = Up(lasting(project, "up", "--port", str(port), own_server=True), port, until)
     serving.login = httpx.BasicAuth(*WORD.split(":"))
