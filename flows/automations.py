@@ -1,6 +1,7 @@
 """What starts by itself: retraining when the corpus has drifted or enough is new, and a run whose process is gone is told so.
 
 Each is made when `millrace up` first meets a server, and then left alone: a person may switch it off or change it in the UI.
+One whose deployment or block is gone gets the one that took its place.
 """
 
 from __future__ import annotations
@@ -11,9 +12,16 @@ from typing import Any
 from uuid import UUID
 
 from prefect.automations import Automation
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.actions import (
+    CallWebhook,
+    ChangeFlowRunState,
+    RunDeployment,
+    SendNotification,
+)
 from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
 
 from flows.config import TriggersConfig
 from flows.drift import DETECTED
@@ -21,7 +29,8 @@ from flows.ingest import COMMITTED
 
 BEAT_S = 30
 """A flow run says so often that it lives (Prefect's least)."""
-SILENT_S = 3 * BEAT_S
+SILENT_S = 5 * BEAT_S
+"""An API that is gone for a minute swallows two beats, and the run lives."""
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
@@ -67,12 +76,30 @@ def _started(name: str, event: str, deployment: UUID, parameters: Mapping[str, A
 
 
 async def ensure(made: list[Automation]) -> list[str]:
-    """Creates those that the server does not know by name; the names of the new ones."""
+    """Creates those that the server does not know by name, and mends those that lead nowhere; the names of both."""
     new = []
     for one in made:
         try:
-            await Automation.aread(name=one.name)
+            known = await Automation.aread(name=one.name)
         except ValueError:
             await one.acreate()
-            new.append(one.name)
+        else:
+            if not any([await leads_nowhere(action) for action in known.actions]):
+                continue
+            known.actions = one.actions
+            await known.aupdate()
+        new.append(one.name)
     return new
+
+
+async def leads_nowhere(action: object) -> bool:
+    """Whether what an action starts or writes to was deleted."""
+    async with get_client() as client:
+        try:
+            if isinstance(action, RunDeployment) and action.deployment_id:
+                await client.read_deployment(action.deployment_id)
+            elif isinstance(action, CallWebhook | SendNotification):
+                await client.read_block_document(action.block_document_id)
+        except ObjectNotFound:
+            return True
+    return False

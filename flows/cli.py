@@ -375,9 +375,10 @@ def init(
 @command
 def up(
     config: ConfigOption = DEFAULT_CONFIG,
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port of the Prefect server on 127.0.0.1.")
-    ] = 4200,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server.")] = 4200,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's own need a password.")
+    ] = server.LOOPBACK,
 ) -> None:
     """Starts the Prefect server and serves every deployment until Ctrl-C.
 
@@ -386,7 +387,7 @@ def up(
     checked(config)
     from flows import up as serving
 
-    serving.run(config, port)
+    serving.run(config, port, host)
 
 
 export = command(exporting.export)

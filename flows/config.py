@@ -16,6 +16,7 @@ from flows.settings import (
     AblateConfig,
     DriftConfig,
     EvaluateConfig,
+    NotifyConfig,
     PrefectConfig,
     PromoteConfig,
     TriggersConfig,
@@ -149,6 +150,7 @@ class Config(Settings):
     promote: PromoteConfig = PromoteConfig()
     drift: DriftConfig = DriftConfig()
     triggers: TriggersConfig = TriggersConfig()
+    notify: NotifyConfig = NotifyConfig()
     ablate: AblateConfig = AblateConfig()
     maintain: Keep = Keep()
     prefect: PrefectConfig = PrefectConfig()

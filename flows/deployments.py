@@ -53,6 +53,15 @@ STOPS_S = 35.0
 """Prefect gives a flow 30 s to end after SIGTERM, then kills it."""
 
 
+DAYS = {"*": "daily", "0": "sundays", "6": "saturdays"}
+
+
+def in_words(cron: str) -> str:
+    """A schedule's name: where it has one, its page shows that instead of when it is due."""
+    minute, hour, _, _, day = cron.split()
+    return f"{DAYS[day]}-at-{int(hour):02d}{int(minute):02d}"
+
+
 def flow_of(deployment: Deployment) -> Any:
     """Imports the flow."""
     module, _, name = deployment.flow.rpartition(".")
@@ -70,7 +79,9 @@ def deployments(config: Path) -> list[Any]:
         schedules = []
         if one.cron:
             cron = CronSchedule(cron=one.cron)
-            schedules.append(DeploymentScheduleCreate(schedule=cron, active=one.active, slug=one.name))
+            schedules.append(
+                DeploymentScheduleCreate(schedule=cron, active=one.active, slug=in_words(one.cron))
+            )
         deployment = flow_of(one).to_deployment(
             one.name,
             description=one.about,
@@ -91,7 +102,7 @@ async def serve(made: list[Any], config: Path, ready: int) -> None:
     """
     from prefect.runner import Runner
 
-    from flows import automations
+    from flows import automations, notices
     from flows.config import read
 
     asked = asyncio.Event()
@@ -100,7 +111,9 @@ async def serve(made: list[Any], config: Path, ready: int) -> None:
     for deployment in made:
         await keep_switches(deployment)
         ids[deployment.name] = await runner.aadd_deployment(deployment)
-    await automations.ensure(automations.wanted(ids["retrain"], read(config).triggers))
+    settings = read(config)
+    told = await notices.wanted(settings.notify)
+    await automations.ensure([*automations.wanted(ids["retrain"], settings.triggers), *told])
     running = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # its own handler of SIGTERM starts a coroutine and never awaits it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
@@ -124,11 +137,21 @@ async def keep_switches(deployment: Any) -> None:
             known = await client.read_deployment_by_name(deployment.full_name)
         except ObjectNotFound:
             return
-    active = {one.slug: one.active for one in known.schedules}
+    active = {getattr(one.schedule, "cron", None): one.active for one in known.schedules}
     for schedule in deployment.schedules or []:
-        schedule.active = active.get(schedule.slug, schedule.active)
+        schedule.active = active.get(schedule.schedule.cron, schedule.active)
+
+
+def main(config: Path, parent: int, ready: int) -> None:
+    """The runner's process."""
+    from flows.config import ConfigError
+
+    server.end_with(parent)
+    try:
+        asyncio.run(serve(deployments(config), config, ready))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    server.end_with(int(sys.argv[2]))
-    asyncio.run(serve(deployments(Path(sys.argv[1])), Path(sys.argv[1]), int(sys.argv[3])))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

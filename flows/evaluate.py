@@ -6,7 +6,6 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
-from flows import drawing
+from flows import artifacts, drawing
 from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, read
 from flows.progress import bar, say
@@ -28,7 +26,7 @@ from model.generate import Sampling, draw_pictures
 from model.labels import label_scores
 from model.retrieval import retrieval_scores
 from pipeline.step import digest
-from storage import media
+from storage import clock, media
 from storage.beginning import using
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -250,7 +248,7 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         "evaluation_id": evaluation,
         "checkpoint_id": loaded.id,
         "snapshot": loaded.snapshot,
-        "recorded_at": datetime.now(UTC),
+        "recorded_at": clock.after(store, "evaluations"),
     }
     keep_answers(store, evaluation, answers)
     store.append(
@@ -293,7 +291,7 @@ def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[
     settings = read(config)
     with using(settings.open_store()):
         done = run(settings, checkpoint)
-    create_table_artifact(key="scores", table=done["scores"], description=f"Checkpoint {done['checkpoint']}")
+    artifacts.scores(done, BASELINE)
     for row in done["scores"]:
         if row["metric"] == "exact" and row["subset"] in ("all", "en"):
             say(f"{row['task']} ({row['subset']}): exact {row['value']:.1%} of {row['n']:,}")

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from rich.markup import escape
 
-from flows import filtering_network, models, tokenizers
+from flows import artifacts, filtering_network, models, tokenizers
 from flows.config import Config, RunConfig, read
 from flows.models import Chain
 from flows.progress import bar, say
@@ -53,6 +52,7 @@ class Site:
     store: Store
     config: Config
     workers: Workers
+    stages: artifacts.Stages
 
 
 def mill(
@@ -113,7 +113,7 @@ def collect(site: Site) -> tuple[int, dict[str, str]]:
     A library that is down keeps nobody else from being read; a folder that is not there is a mistake to tell at once.
     """
     made, failed, config = 0, {}, site.config
-    for name, origin in config.origins.items():
+    for name, origin in site.stages.of(config.origins.items()):
         if isinstance(origin.source, WebSource):
             try:
                 made += harvest(site, origin)
@@ -156,7 +156,7 @@ def annotate(site: Site, annotators: Sequence[Annotator], needed: Mapping[str, A
     """Adds every annotator's columns to the rows that lack them; `needed` are models by name."""
     made, ids = 0, {name: model.id for name, model in needed.items()}
     prints = upstream.fingerprints(annotators, ids)
-    for annotator in upstream.ordered(annotators):
+    for annotator in site.stages.of(upstream.ordered(annotators)):
         jobs = stage.plan_annotate(site.store, annotator, ids, prints[annotator.table()])
         given = {name: needed[name] for name in annotator.needs}
         function = partial(stage.work_annotate, annotator=annotator, models=given)
@@ -171,6 +171,7 @@ def decide(site: Site, chain: Chain, needed: Mapping[str, Any]) -> int:
     jobs = stage.plan_filter(store, policy)
     function = partial(stage.work_filter, filters=chain.filters, policy=policy)
     made = mill(site, "filter", jobs, function)
+    site.stages.advance()
     policies, held, prints = [], held_out(store), upstream.fingerprints(chain.annotators, ids)
     stage.retire(store, [splits.STAGE, *(gather.name() for gather in config.gather_steps)])
     for gather in chain.gathers:
@@ -179,7 +180,7 @@ def decide(site: Site, chain: Chain, needed: Mapping[str, Any]) -> int:
         policy = stage.gather_policy(gather, before, read)
         stage.renew(store, gather, policy)
         policies.append((gather, policy, read))
-    for gather, policy, read in policies:
+    for gather, policy, read in site.stages.of(policies):
         question = partial(stage.run_gather, store, gather, policy, read)
         made += told(f"gather {gather.name()}", question) > 0
     return made + (told("split", partial(splits.assign_all, store, config.splits)) > 0)
@@ -212,7 +213,9 @@ def brought_in(store: Store, config: Config, hired: Callable[[RunConfig], Worker
     before = store.version("samples")
     parts.commit(store, parts.waiting(store))  # what a kill left staged
     with hired(config.run) as workers:
-        site = Site(store, config, workers)
+        site = Site(
+            store, config, workers, artifacts.Stages("ingest", stages(config), "Stages of the ingest")
+        )
         chain, needed = Chain.of(config), models.early(store, config)
         made, failed = collect(site)
         told_off = "; ".join(f"{name}: {why}" for name, why in failed.items())
@@ -245,6 +248,11 @@ def brought_in(store: Store, config: Config, hired: Callable[[RunConfig], Worker
     return Ingested(store, name, made, store.version("samples") - before, kept, came_in)
 
 
+def stages(config: Config) -> int:
+    """So many stages has an ingest: sources, annotators, the filters as one, gathers, and both tokenizers."""
+    return len(config.sources) + len(config.annotators) + 1 + len(config.gathers) + len(tokenizers.appliers())
+
+
 def funnel_totals(store: Store) -> tuple[int, int]:
     """(rows that came in, rows kept)."""
     with store.connect() as db:
@@ -263,9 +271,7 @@ def ingest(config: str = "millrace.toml", allow_contaminated: bool = False) -> d
     """
     settings = read(Path(config)).allowing(allow_contaminated)
     done = run(settings)
-    with done.store.connect() as db:
-        rows = db.sql("SELECT * FROM funnel").to_arrow_table().to_pylist()
-    create_table_artifact(key="funnel", table=rows, description=f"Snapshot {done.snapshot}")
+    artifacts.funnel(done.store, done.snapshot, done.kept, done.came_in)
     if done.parts_made:
         emit_event(
             event=COMMITTED,

@@ -34,6 +34,7 @@ USER_ERRORS = {
     "model.clip_train": ["FitError"],
     "storage.faces": ["NoFaceDetector"],
     "duckdb": ["Error"],
+    "httpx": ["TransportError"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""
 RESUMED = ("ingest", "train", "recheck", "maintain", "forget")
@@ -86,4 +87,9 @@ def message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         name = error.filename.decode() if isinstance(error.filename, bytes) else error.filename
         return f"{name}: {error.strerror}"
+    httpx = sys.modules.get("httpx")
+    if httpx and isinstance(error, httpx.TransportError):
+        return (
+            f"the Prefect API does not answer any more ({error}); what was committed is kept: start it again"
+        )
     return str(error).strip() or type(error).__name__

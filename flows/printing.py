@@ -65,25 +65,26 @@ def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
 
 
 def print_scores(scores: list[dict[str, Any]], baseline: str) -> None:
-    """Prints the scores of an evaluation, each beside the baseline's, whose metrics begin with its name."""
+    """Prints the scores of an evaluation, each beside the baseline's."""
+    print_rows(beside(scores, baseline))
+
+
+def beside(scores: list[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
+    """The scores of an evaluation, each beside the baseline's, whose metrics begin with its name."""
     named = {(one["task"], one["subset"], one["metric"]): one for one in scores}
-    print_rows(
-        [
-            {
-                "task": task,
-                "subset": subset,
-                "metric": metric,
-                "value": one["value"],
-                "95% bounds": f"{one['low']:.3f} to {one['high']:.3f}",
-                "n": one["n"],
-                baseline.replace("_", " "): named.get((task, subset, f"{baseline}_{metric}"), {}).get(
-                    "value"
-                ),
-            }
-            for (task, subset, metric), one in sorted(named.items())
-            if not metric.startswith(baseline)
-        ]
-    )
+    return [
+        {
+            "task": task,
+            "subset": subset,
+            "metric": metric,
+            "value": one["value"],
+            "95% bounds": f"{one['low']:.3f} to {one['high']:.3f}",
+            "n": one["n"],
+            baseline.replace("_", " "): named.get((task, subset, f"{baseline}_{metric}"), {}).get("value"),
+        }
+        for (task, subset, metric), one in sorted(named.items())
+        if not metric.startswith(baseline)
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -59,6 +59,7 @@ class Bar:
         elif time.monotonic() - self.logged > LOG_EVERY_S:
             self.logged = time.monotonic()
             console.print(self.line(note), highlight=False)
+            log(self.line(note))
 
     def line(self, note: str = "") -> str:
         took = max(time.monotonic() - self.started, 1e-9)
@@ -76,7 +77,9 @@ def bar(title: str, total: float | None, unit: str = "rows", *, quiet: bool = Fa
         yield shown
         took = time.monotonic() - shown.started
         if shown.done or not quiet:
-            console.print(f"{title}: {shown.done:,.0f} {unit} in {took:,.1f} s", highlight=False)
+            ended = f"{title}: {shown.done:,.0f} {unit} in {took:,.1f} s"
+            console.print(ended, highlight=False)
+            log(ended)
         return
     columns = (
         SpinnerColumn(),
@@ -95,6 +98,14 @@ def bar(title: str, total: float | None, unit: str = "rows", *, quiet: bool = Fa
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal, on standard error so that --json output stays clean."""
+    """A line for the person at the terminal, on standard error so that --json output stays clean, and for the run's log."""
     console.print(text, highlight=False)
     sys.stderr.flush()
+    log(Text.from_markup(text).plain)
+
+
+def log(text: str) -> None:
+    """A line of the run's log in the Prefect UI; none outside a flow, or where Prefect was never imported."""
+    context = sys.modules.get("prefect.context")
+    if context and (context.FlowRunContext.get() or context.TaskRunContext.get()):
+        sys.modules["prefect.logging"].get_run_logger().info(text)

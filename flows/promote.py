@@ -134,7 +134,10 @@ def refusal(found: dict[str, Change], settings: PromoteConfig) -> str:
 
 def approved(why: str) -> bool:
     """Waits for a person in the UI; whoever does not answer in time has not approved."""
-    form = Approval.with_initial_data(description=f"The challenger is {why}. Promote it?", promote=True)
+    say("a person is asked: Resume, at the page of this run of promote in the Prefect UI, opens the form")
+    form = Approval.with_initial_data(
+        description=f"The challenger is {why}. Promote it? Switched off, it is refused.", promote=True
+    )
     try:
         return pause_flow_run(wait_for_input=form, timeout=PATIENCE_S).promote
     except FlowPauseTimeout:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
+from flows import artifacts
 from flows.config import read
 from flows.evaluate import evaluate
 from flows.ingest import ingest
-from flows.progress import say
+from flows.progress import log, say
 from flows.promote import promote
 from flows.report import report
 from flows.train import train
@@ -42,14 +43,40 @@ def retrain(
         least_new: Training rows that the champion never saw; with fewer, nothing is trained.
         promote_if_better: Whether the new checkpoint takes the champion's place if the gate lets it.
     """
+    told: dict[str, str] = {}
+    try:
+        return parts(config, least_new, promote_if_better, told)
+    finally:
+        if told:
+            artifacts.retrained(told)
+
+
+def parts(config: str, least_new: int, promote_if_better: bool, told: dict[str, str]) -> dict[str, Any]:
+    """One part after the other; what each came to goes into the run's log, and into `told`."""
+
+    def tell(part: str, outcome: str) -> None:
+        told[part] = outcome
+        log(f"{part}: {outcome}")
+
     ingested = ingest(config=config)
+    tell(
+        "ingest",
+        f"snapshot {ingested['snapshot']}, {ingested['kept']:,} of {ingested['came_in']:,} rows kept",
+    )
     new = unseen(read(Path(config)).open_store(), ingested["snapshot"])
     if new < least_new:
-        say(f"{new:,} training rows are new to the champion, {least_new:,} are asked for: nothing to train")
+        why = f"{new:,} training rows are new to the champion, {least_new:,} are asked for: nothing to train"
+        say(why)
+        told["train"] = why
         return {"ingest": ingested, "new": new, "train": None}
     trained = train(config=config, snapshot=ingested["snapshot"])
+    tell("train", f"checkpoint {trained['checkpoint']} at step {trained['step']:,}")
     scored = evaluate(config=config, checkpoint=trained["checkpoint"])
-    decided = promote(config=config, checkpoint=trained["checkpoint"]) if promote_if_better else None
+    tell("evaluate", f"{len(scored['scores']):,} scores")
+    decided = None
+    if promote_if_better:
+        decided = promote(config=config, checkpoint=trained["checkpoint"])
+        tell("promote", f"{decided['outcome']}: {decided['reason']}")
     return {
         "ingest": ingested,
         "new": new,

@@ -20,7 +20,10 @@ import httpx
 
 from flows.progress import say
 
+LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 300.0
+WORDS = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
+"""Variables with the word (`user:password`) that the server asks for, and that its clients say."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -35,13 +38,14 @@ def api() -> Iterator[str]:
     Raises:
         ServerError: it did not answer, or not in time.
     """
+    share_word()
     given = os.environ.get("PREFECT_API_URL")
     if given:
         refuse_dead(given)
         yield given
         return
     port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
+    url = f"http://{LOOPBACK}:{port}/api"
     say("[dim]starting a Prefect server for this run (10 to 20 s)[/]")
     process = start(port)
     try:
@@ -56,14 +60,27 @@ def api() -> Iterator[str]:
         stop(process)
 
 
+def share_word() -> None:
+    """Who sets the word for one side, server or clients, means both: here they are started together."""
+    given = [os.environ[name] for name in WORDS if os.environ.get(name)]
+    for name in WORDS if given else ():
+        os.environ.setdefault(name, given[0])
+
+
 def refuse_dead(url: str) -> None:
-    """Finds out at once what Prefect would try for minutes. Whatever answers is left to Prefect to judge."""
+    """Finds out at once what Prefect would try for minutes. Whatever else answers is left to Prefect to judge."""
+    word = os.environ.get("PREFECT_API_AUTH_STRING", "")
+    login = httpx.BasicAuth(*word.split(":", 1)) if ":" in word else None
     try:
-        httpx.get(f"{url}/health", timeout=10)
+        answer = httpx.get(f"{url}/admin/version", timeout=10, auth=login)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise ServerError(
             f"PREFECT_API_URL = {url}: no Prefect API answers there ({error}); start it, or unset the variable"
         ) from error
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise ServerError(
+            f"PREFECT_API_URL = {url}: it asks for a user and a password (401): set PREFECT_API_AUTH_STRING=user:password"
+        )
 
 
 def _send_logs() -> None:
@@ -72,7 +89,7 @@ def _send_logs() -> None:
         handlers.APILogHandler().flush()
 
 
-def start(port: int, *, ui: bool = False) -> subprocess.Popen:
+def start(port: int, host: str = LOOPBACK, *, ui: bool = False) -> subprocess.Popen:
     """Starts a server that ends with us; with `ui` also the pages, the scheduler and the automations.
 
     Its words go to a log file: what a server says while it is being stopped helps nobody at the terminal.
@@ -80,8 +97,11 @@ def start(port: int, *, ui: bool = False) -> subprocess.Popen:
     home = Path(os.environ.get("PREFECT_HOME", ".prefect"))
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
-        command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid()), "ui" if ui else "api"]
-        env = {**os.environ, "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+        kind = "ui" if ui else "api"
+        command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid()), kind, host]
+        # pages that another machine opens ask the machine that they came from
+        pages_ask = f"http://{host}:{port}/api" if host == LOOPBACK else "/api"
+        env = {**os.environ, "PREFECT_UI_API_URL": pages_ask}
         # a session of its own: Ctrl-C is for us, and we stop it when nobody needs it any more
         return subprocess.Popen(
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
@@ -101,7 +121,7 @@ def stop(process: subprocess.Popen, seconds: float = 10) -> None:
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
@@ -130,15 +150,15 @@ def end_with(parent: int) -> None:
             raise SystemExit(0)
 
 
-def serve(port: int, ui: bool) -> None:
+def serve(port: int, ui: bool, host: str) -> None:
     """The API; without `ui` it has no pages and no background services."""
     import uvicorn
     from prefect.server.api.server import create_app
 
     app = create_app(ephemeral=not ui)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", lifespan="on")
+    uvicorn.run(app, host=host, port=port, log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":
     end_with(int(sys.argv[2]))
-    serve(int(sys.argv[1]), sys.argv[3] == "ui")
+    serve(int(sys.argv[1]), sys.argv[3] == "ui", sys.argv[4])

@@ -1,5 +1,5 @@
-"""The tables of the TOML about measuring and operating: [evaluate], [promote], [drift], [triggers], [ablate], [prefect];
-`flows.config` has all."""
+"""The tables of the TOML about measuring and operating: [evaluate], [promote], [drift], [triggers], [notify], [ablate],
+[prefect]; `flows.config` has all."""
 
 from __future__ import annotations
 
@@ -112,3 +112,19 @@ class PrefectConfig(Settings):
         if parts.password is not None or "password" in parts.query:
             raise ValueError("no password here: set PGPASSWORD in the environment of `millrace up`")
         return url
+
+
+class NotifyConfig(Settings):
+    """Who is told of runs that failed, crashed, are late or wait for a person; never the secret itself."""
+
+    block: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]+/[a-z0-9-]+)?$",
+        description='A notification or webhook block that was made in the UI: its type and name, "slack-webhook/team".',
+    )
+    url_env: str = Field(
+        "",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        description="Environment variable with a URL that is sent a JSON document.",
+    )
+    late_minutes: int = Field(30, ge=1, description="A run that has waited so long for its turn is late.")

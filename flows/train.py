@@ -6,23 +6,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import pyarrow as pa
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import Field
 
-from flows import launcher
+from flows import artifacts, launcher
 from flows.config import Config, read
 from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
-from storage import amend, contamination
+from storage import amend, clock, contamination
 from storage.errors import SnapshotWithdrawn, StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -158,7 +157,7 @@ def run(config: Config, snapshot: str = "latest", name: str = "", workers: int =
 
 def failed(store: Store, run_id: str, snapshot: str) -> None:
     """Records that a run did not end well; it may still go on later. A full disk may have no room for that either."""
-    now = datetime.now(UTC)
+    now = clock.after(store, "runs")
     row = {"run_id": run_id, "kind": "train", "state": "failed", "snapshot": snapshot, "recorded_at": now}
     with suppress(StoreFull):
         store.append("runs", pa.Table.from_pylist([row]), parts=[f"{run_id}/failed/{now.isoformat()}"])
@@ -181,13 +180,13 @@ def train(
         allow_contaminated: Train even where training rows are held-out ones.
         workers: Processes that train together on this machine, one for each GPU.
     """
-    path = run(read(config).allowing(allow_contaminated), snapshot, run_id, workers)
+    settings = read(config).allowing(allow_contaminated)
+    path = run(settings, snapshot, run_id, workers)
     saved = checkpoints.read(path)
-    create_markdown_artifact(
-        key="checkpoint", markdown=f"Checkpoint `{saved.id}` at step {saved.step}: `{path}`"
-    )
+    done = {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
+    artifacts.checkpoint(settings.open_store(), done)
     say(f"checkpoint {saved.id} at step {saved.step:,}: {path}")
-    return {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
+    return done
 
 
 def start(

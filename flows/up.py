@@ -2,6 +2,7 @@
 
 Two children do the work: the server, and a runner (flows.deployments) that starts what is due. Both end with
 this process, also when it is killed: the kernel sends them SIGTERM, and the runner ends the flows it started.
+A server that dies is started anew: the runner and the flow that is on ask it again until it answers.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
 from rich.markup import escape
 
 from flows import database, server
-from flows.config import read
+from flows.config import Config, ConfigError, read
 from flows.progress import say
-from flows.server import ServerError
+from flows.server import LOOPBACK, ServerError
 
-HOST = "127.0.0.1"
+RESTARTS = 3
+WITHIN_S = 600.0
+"""A server that dies more often than RESTARTS times in this time has a reason that another start does not mend."""
 RUNNER_STOPS_S = 45.0
 """More than the runner itself gives its flows to save where they are."""
 
@@ -33,31 +37,62 @@ class Asked(Exception):
     """Somebody wants us to stop."""
 
 
-def run(config: Path, port: int) -> None:
+def run(config: Path, port: int, host: str = LOOPBACK) -> None:
     """Starts everything, says where it is, and waits.
 
     Raises:
         ConfigError: the configuration cannot be used.
         ServerError: the port is taken, the database does not answer, or a part did not start or ended by itself.
     """
-    kept = database.choose(read(config).prefect.database)
-    refuse_taken(port)
-    os.environ |= {"PREFECT_API_URL": f"http://{HOST}:{port}/api", "PREFECT_LOGGING_LEVEL": "INFO"}
-    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # Prefect's least: see flows.automations
+    settings = read(config)
+    set_up(settings)
+    kept = database.choose(settings.prefect.database)
+    refuse_taken(host, port)
+    os.environ |= {"PREFECT_API_URL": f"{address(host, port)}/api", "PREFECT_LOGGING_LEVEL": "INFO"}
     with asked_to_stop():
         try:
-            serve(config.resolve(), port, kept)
+            serve(config.resolve(), port, host, kept)
         except Asked:
             say("stopped")
 
 
-def refuse_taken(port: int) -> None:
-    with socket.socket() as probe:
+def set_up(config: Config) -> None:
+    """What server, runner and flows read from their environment; whoever runs this may have set it otherwise.
+
+    Raises:
+        ConfigError: a variable that the configuration names is not set.
+    """
+    name = config.notify.url_env
+    if name and not os.environ.get(name):
+        raise ConfigError(
+            f'[notify] url_env = "{name}": this environment variable is not set; it holds the URL to tell'
+        )
+    server.share_word()
+    defaults = {
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # Prefect's least: see flows.automations
+        "PREFECT_CLIENT_MAX_RETRIES": "8",  # waits double: four minutes and more without an API are survived
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": str(config.notify.late_minutes * 60),
+    }
+    for variable, value in defaults.items():
+        os.environ.setdefault(variable, value)
+
+
+def address(host: str, port: int) -> str:
+    """Where this machine reaches the server; it reaches one that listens everywhere on its loopback."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = LOOPBACK
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def refuse_taken(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
-            raise ServerError(f"port {port}: {error.strerror}; choose another with --port") from error
+            raise ServerError(
+                f"{host}, port {port}: {error.strerror}; choose another with --port or --host"
+            ) from error
 
 
 @contextmanager
@@ -79,19 +114,50 @@ def asked_to_stop() -> Iterator[None]:
             signal.signal(one, handler)
 
 
-def serve(config: Path, port: int, kept: str) -> None:
+class Api:
+    """The Prefect server, which is started anew when it dies."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port, self.url = host, port, address(host, port)
+        self.deaths: list[float] = []
+        self.process = server.start(port, host, ui=True)
+
+    def wait(self) -> None:
+        server.wait_until_healthy(f"{self.url}/api", self.process)
+
+    def keep(self) -> None:
+        """Starts it again if it has ended.
+
+        Raises:
+            ServerError: it does not stay.
+        """
+        if self.process.poll() is None:
+            return
+        now, status = time.monotonic(), self.process.returncode
+        self.deaths = [*(one for one in self.deaths if now - one < WITHIN_S), now]
+        if len(self.deaths) > RESTARTS:
+            raise ServerError(
+                f"the Prefect server ended {len(self.deaths)} times, now with status {status}: its server.log says why"
+            )
+        say(f"[yellow]the Prefect server ended with status {status}; starting it again[/]")
+        self.process = server.start(self.port, self.host, ui=True)
+        self.wait()
+        say("the Prefect server answers again")
+
+
+def serve(config: Path, port: int, host: str, kept: str) -> None:
     """Server first, then the runner; stopped in the other order: the runner must say how its flows ended."""
-    api = server.start(port, ui=True)
+    api = Api(host, port)
     try:
-        server.wait_until_healthy(f"http://{HOST}:{port}/api", api)
+        api.wait()
         runner = start_runner(config)
         try:
-            tell(port, kept)
-            watch({"the Prefect server": api, "the runner of the deployments": runner})
+            tell(api, kept)
+            watch(api, runner)
         finally:
             server.stop(runner, RUNNER_STOPS_S)
     finally:
-        server.stop(api)
+        server.stop(api.process)
 
 
 def start_runner(config: Path) -> subprocess.Popen:
@@ -112,18 +178,35 @@ def start_runner(config: Path) -> subprocess.Popen:
     return process
 
 
-def tell(port: int, kept: str) -> None:
-    say(f"[bold]Prefect[/]      http://{HOST}:{port}")
-    say(f"deployments  http://{HOST}:{port}/deployments")
-    say(f"API          http://{HOST}:{port}/api")
+def tell(api: Api, kept: str) -> None:
+    say(f"[bold]Prefect[/]      {api.url}")
+    say(f"deployments  {api.url}/deployments")
+    say(f"API          {api.url}/api")
     say(f"runs are in  {escape(kept)}")
+    if open_to_all(api.host):
+        say(
+            f"[red]{api.host} is reached from other machines, and whoever reaches it may run flows here:[/] set "
+            f"{server.WORDS[0]}=user:password, or leave --host out"
+        )
     say("Ctrl-C stops it; schedules are switched on at their deployment's page")
 
 
-def watch(parts: dict[str, subprocess.Popen]) -> None:
-    """Waits; ends only by a signal, or because a part has ended."""
+def open_to_all(host: str) -> bool:
+    """Whether other machines reach it, and need no password."""
+    if os.environ.get(server.WORDS[0]):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def watch(api: Api, runner: subprocess.Popen) -> None:
+    """Waits; ends only by a signal, or because a part has ended and cannot be had again."""
     while True:
-        for name, process in parts.items():
-            if process.poll() is not None:
-                raise ServerError(f"{name} ended with status {process.returncode}; start `millrace up` again")
+        if runner.poll() is not None:
+            raise ServerError(
+                f"the runner of the deployments ended with status {runner.returncode}; start `millrace up` again"
+            )
+        api.keep()
         time.sleep(0.2)

@@ -6,7 +6,6 @@ import importlib.metadata
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
+from storage import clock
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -46,7 +46,7 @@ class Records:
             "snapshot": self.snapshot.name,
             "config": self.config.model_dump_json(),
             "code_version": code_version(),
-            "recorded_at": datetime.now(UTC),
+            "recorded_at": clock.after(self.store, "runs"),
         }
         self._append("runs", row, f"{self.run_id}/{state}")
 
@@ -72,7 +72,7 @@ class Records:
             "snapshot": self.snapshot.name,
             "path": str(saved.folder.relative_to(self.store.path)),
             "parameters": saved.meta["parameters"],
-            "recorded_at": datetime.now(UTC),
+            "recorded_at": clock.after(self.store, "checkpoints"),
         }
         self._append("checkpoints", row, f"{self.run_id}/checkpoint/{saved.step}")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pyarrow as pa
 
 from pipeline.step import digest
-from storage import parts
+from storage import clock, parts
 from storage.store import Store
 
 
@@ -25,7 +23,7 @@ def write(store: Store, source: str, fingerprint: str, value: str) -> None:
     """Writes it down; nothing happens if it stands there."""
     if value == read(store, source, fingerprint):
         return
-    when = datetime.now(UTC)
+    when = clock.after(store, "cursors")
     row = {"source": source, "fingerprint": fingerprint, "value": value, "recorded_at": when}
     key = digest(["cursor", source, fingerprint, value, when.isoformat()])
     parts.stage(store, key, {"cursors": pa.Table.from_pylist([row])})

@@ -7,10 +7,11 @@ As SQL in every connection: the view `champion`, one row or none.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+
+from storage import clock
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -49,7 +50,7 @@ def former(store: Store) -> str | None:
 
 def record(store: Store, outcome: str, checkpoint: str, reason: str, **more: Any) -> dict[str, Any]:
     """Appends a decision, and returns its row."""
-    now = datetime.now(UTC)
+    now = clock.after(store, "promotions")
     name = hashlib.sha256(f"{outcome} {checkpoint} {now.isoformat()}".encode()).hexdigest()[:16]
     row = {"promotion_id": name, "outcome": outcome, "checkpoint_id": checkpoint, "reason": reason, **more}
     row["recorded_at"] = now

@@ -15,13 +15,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from storage import contamination, views
+from storage import clock, contamination, views
 from storage.errors import LicenceNotAllowed, SnapshotExists, SnapshotIncomplete, SnapshotNotFound
 from storage.store import Store
 from storage.tables import Table
@@ -221,7 +220,7 @@ def create(
             "image_tokenizer": image_tokenizer,
             "rows": sum(counts.values()),
             "licences": json.dumps(counts, sort_keys=True, ensure_ascii=False),
-            "recorded_at": datetime.now(UTC),
+            "recorded_at": clock.after(store, "snapshots"),
         }
         if found:
             contamination.record(store, name, found)
@@ -235,7 +234,7 @@ def bring_forward(store: Store, row: Mapping[str, Any], key: str) -> None:
     Its new row is written before the old one goes; a kill in between leaves both, of which the newer one counts.
     """
     fresh = {column: value for column, value in row.items() if column != "part"}
-    fresh["recorded_at"] = datetime.now(UTC)
+    fresh["recorded_at"] = clock.after(store, "snapshots")
     store.append("snapshots", pa.Table.from_pylist([fresh], schema_of(store, fresh)), parts=[key])
     store.delete("snapshots", [row["snapshot"]], {"part": row["part"]})
 

@@ -8,14 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.flows.serving import Up, until
 
 if TYPE_CHECKING:
     from storage.snapshot import Snapshot
@@ -232,19 +234,9 @@ class Command:
         return until(lambda: not self.family(), seconds)
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> bool:
-    """Looks again and again; True as soon as it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-@pytest.fixture
-def process() -> Iterator[Callable[..., Command]]:
-    """Starts a process in a project's folder; whatever is left of it at the end of the test is ended."""
+@contextmanager
+def processes() -> Iterator[Callable[..., Command]]:
+    """Starts processes in a project's folder; whatever is left of them at the end is ended."""
     started: list[Command] = []
 
     def start(mill: Mill, *line: str, own_server: bool = False) -> Command:
@@ -255,6 +247,33 @@ def process() -> Iterator[Callable[..., Command]]:
     for one in started:
         for pid in one.family():
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., Command]]:
+    """Starts a process that ends with the test."""
+    with processes() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Callable[..., Command]]:
+    """Starts `millrace …` for all tests of a file."""
+    with processes() as start:
+        yield lambda mill, *arguments, **more: start(mill, *MILLRACE, *arguments, **more)
+
+
+@pytest.fixture
+def up(command: Callable[..., Command]) -> Callable[[Mill], Up]:
+    """Starts `millrace up`."""
+
+    def start(mill: Mill) -> Up:
+        from flows.server import free_port
+
+        port = free_port()
+        return Up(command(mill, "up", "--port", str(port), own_server=True), port, until)
+
+    return start
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,58 +12,13 @@ import httpx
 import pytest
 import yaml
 
+from flows.config import ConfigError
 from flows.deployments import DEPLOYMENTS
 from flows.server import free_port
+from flows.up import address, open_to_all, run
+from tests.flows.serving import ENDED
 
-ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 ROOT = Path(__file__).parents[2]
-
-
-class Up:
-    """A running `millrace up` and its API."""
-
-    def __init__(self, command: Any, port: int, wait_until: Callable[..., bool]) -> None:
-        self.command, self.wait_until = command, wait_until
-        self.url = f"http://127.0.0.1:{port}"
-        told = wait_until(lambda: "Ctrl-C" in command.said() or not command.alive(), 280)
-        assert told and command.alive(), command.said()
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        def asked() -> httpx.Response:
-            return httpx.request(method, f"{self.url}/api{path}", json=body, timeout=60)
-
-        answer = asked()
-        for _ in range(20):  # SQLite is locked for a moment: the server asks us to come again
-            if answer.status_code != 503:
-                break
-            time.sleep(float(answer.headers.get("Retry-After", 1)))
-            answer = asked()
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def deployments(self) -> dict[str, Any]:
-        return {one["name"]: one for one in self.ask("POST", "/deployments/filter", {})}
-
-    def start(self, name: str) -> str:
-        """Starts a run as the page's button does."""
-        chosen = self.deployments()[name]["id"]
-        return self.ask("POST", f"/deployments/{chosen}/create_flow_run", {})["id"]
-
-    def state(self, run: str) -> str:
-        return self.ask("GET", f"/flow_runs/{run}")["state"]["type"]
-
-    def finished(self, run: str, seconds: float = 240) -> str:
-        assert self.wait_until(lambda: self.state(run) in ENDED, seconds), self.command.said()
-        return self.state(run)
-
-
-@pytest.fixture
-def up(command: Any, wait_until: Any) -> Callable[[Any], Up]:
-    def start(mill: Any) -> Up:
-        port = free_port()
-        return Up(command(mill, "up", "--port", str(port), own_server=True), port, wait_until)
-
-    return start
 
 
 def test_every_deployment_names_a_flow_that_is_there() -> None:
@@ -95,6 +48,33 @@ def test_the_work_pool_file_holds_the_same_deployments() -> None:
         assert (same["entrypoint"], same["description"]) == (one.flow, one.about)
         crons = [(each["cron"], each["active"]) for each in same.get("schedules", [])]
         assert crons == ([(one.cron, one.active)] if one.cron else [])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "mill.example.org"])
+def test_who_listens_to_others_without_a_password_is_warned(host: str, monkeypatch: Any) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    assert open_to_all(host)
+    assert not any(open_to_all(own) for own in ("127.0.0.1", "127.1.2.3", "::1", "localhost"))
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "user:password")
+    assert not open_to_all(host)
+
+
+def test_one_that_listens_everywhere_is_asked_on_loopback() -> None:
+    assert address("0.0.0.0", 1) == address("::", 1) == "http://127.0.0.1:1"
+    assert address("::1", 1) == "http://[::1]:1"
+
+
+def test_a_url_to_tell_that_is_not_there_is_a_mistake_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("MILLRACE_TELL", raising=False)
+    path = tmp_path / "millrace.toml"
+    path.write_text('[notify]\nurl_env = "MILLRACE_TELL"\n')
+    with pytest.raises(ConfigError, match="MILLRACE_TELL"):
+        run(path, free_port())
+    path.write_text('[notify]\nurl_env = "https://hooks.example.org/secret"\n')
+    with pytest.raises(ConfigError, match="url_env"):
+        run(path, free_port())
 
 
 @pytest.mark.slow
@@ -178,12 +158,9 @@ def test_up_that_is_killed_leaves_nobody_behind(mill: Any, up: Any) -> None:
 @pytest.mark.slow
 def test_up_says_when_a_part_of_it_dies(mill: Any, up: Any) -> None:
     serving = up(mill)
-    [server] = [
-        p for p in serving.command.family() if "flows.server" in Path(f"/proc/{p}/cmdline").read_text()
-    ]
-    os.kill(server, signal.SIGKILL)
+    serving.kill("flows.deployments")
     assert serving.command.process.wait(90) == 1
-    assert "error: the Prefect server ended" in serving.command.said()
+    assert "error: the runner of the deployments ended" in serving.command.said()
     assert serving.command.gone(10)
 
 
@@ -225,11 +202,5 @@ def test_drift_starts_retraining_without_a_person_and_a_lost_process_is_told(mil
     folder = mill.path / "store/checkpoints"
     before = set(folder.glob("*/run.json"))
     assert serving.wait_until(lambda: set(folder.glob("*/run.json")) > before, 240), serving.command.said()
-    [process] = [
-        pid
-        for pid in serving.command.family()
-        if b"prefect.engine" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        or b"prefect.flow_engine" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    os.kill(process, signal.SIGKILL)
+    serving.kill_flow()
     assert serving.finished(lost, 200) == "CRASHED"

@@ -1,0 +1,74 @@
+"""An ingest that is disturbed from outside: whoever shares its store, disk or database, it ends in the same snapshot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.snapshot import content_hash
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
+
+TABLES = ("images", "samples", "decisions", "splits", "text_tokens", "image_tokens")
+
+
+def same(mill: Any, milled: Any) -> None:
+    """Nothing is lost and nothing doubled against an ingest in peace."""
+    assert mill.snapshot().content_hash == milled.snapshot().content_hash
+    made, wanted = mill.store(), milled.store()
+    for table in TABLES:
+        assert content_hash(made, table) == content_hash(wanted, table), table
+    assert mill.sql("SELECT count(*) FROM funnel_check WHERE NOT adds_up") == [(0,)]
+    assert os.listdir(made.folder("staging")) == []
+
+
+def test_two_ingests_of_one_store_at_once_bring_every_row_in_once(
+    fresh: Any, milled: Any, command: Callable[..., Any]
+) -> None:
+    both = [command(fresh, "ingest", "--json") for _ in range(2)]
+    for one in both:
+        one.wait()
+    same(fresh, milled)
+    assert len(fresh.sql("FROM snapshots")) == 1
+
+
+def test_a_disk_that_is_full_loses_nothing_and_the_next_run_completes(
+    fresh: Any, milled: Any, process: Callable[..., Any], command: Callable[..., Any]
+) -> None:
+    """A limit on the size of a file is a full disk to whoever writes; half of the largest file is too little."""
+    if shutil.which("prlimit") is None:
+        pytest.skip("prlimit is not here: `apt-get install util-linux`")
+    largest = max(file.stat().st_size for file in (milled.path / "store/tables").rglob("*.parquet"))
+    limited = ("prlimit", f"--fsize={largest // 2}", sys.executable, "-m", "flows.cli")
+    full = process(fresh, *limited, "ingest")
+    assert full.process.wait(240) == 1, full.said()
+    assert "no room left on the device" in full.said()
+    assert "Traceback" not in full.said()
+    came_in = fresh.sql("SELECT count(*) FROM samples") if (fresh.path / "store").exists() else [(0,)]
+    assert came_in < milled.sql("SELECT count(*) FROM samples")
+    command(fresh, "ingest").wait()
+    same(fresh, milled)
+
+
+def test_a_database_that_is_gone_for_a_while_holds_the_flow_up_and_nothing_more(
+    fresh: Any, milled: Any, command: Callable[..., Any], prefect_home: Path, wait_until: Any
+) -> None:
+    """Somebody else has locked Prefect's database: its API has no answer meanwhile, and the flow asks again."""
+    one = command(fresh, "ingest", "--json")
+    assert wait_until(lambda: not one.alive() or (fresh.path / "store/store.json").exists()), one.said()
+    with closing(sqlite3.connect(prefect_home / "prefect.db", timeout=60, isolation_level=None)) as held:
+        held.execute("BEGIN EXCLUSIVE")
+        time.sleep(20)  # the outage itself
+        assert one.alive(), one.said()
+        held.execute("ROLLBACK")
+    one.wait()
+    same(fresh, milled)
