@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.server import free_port
+from flows import server
 from tests.flows.serving import Up, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
@@ -74,7 +74,7 @@ def project(gallery: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def started(project: Any, lasting: Callable[..., Any]) -> Up:
-    port = free_port()
+    port = server.free_port()
     serving = Up(lasting(project, "up", "--port", str(port), own_server=True), port, until)
     serving.login = httpx.BasicAuth(*WORD.split(":"))
     return serving
@@ -96,6 +96,11 @@ def test_who_does_not_say_the_word_is_refused(
     assert refused.process.wait(60) == 1
     assert "PREFECT_API_AUTH_STRING=user:password" in refused.said()
     assert "Traceback" not in refused.said()
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "miller:another")
+    with pytest.raises(server.ServerError, match="401"):
+        server.refuse_dead(f"{serving.url}/api")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", WORD)
+    server.refuse_dead(f"{serving.url}/api")
 
 
 def test_a_killed_ingest_has_crashed_and_a_killed_server_disturbs_nobody(
