@@ -108,32 +108,39 @@ class Meta:
 
     def meet(self) -> None:
         """Puts together what this machine and the copy in the bucket know, and writes it where something is missing."""
-        stamp = self.home.stamp(FILE)
+        if self.join():
+            self.keep()
+
+    def join(self) -> bool:
+        """The same for the copy; whether this machine has learned something."""
+        home = self.home
+        stamp = home.stamp(FILE)
         if stamp is not None and stamp == self.copy_stamp:
-            return
-        ours = self.json()
-        content = self.home.read(FILE)
-        theirs = None
-        if content is not None:
+            return False
+        ours, theirs = self.json(), None
+        if (content := home.read(FILE)) is not None:
             copy = Meta(self.path)
             try:
                 copy.take(json.loads(content))
             except (ValueError, KeyError, TypeError) as error:
-                raise StoreCorrupt(f"{self.home}/{FILE} cannot be read ({first_line(error)})") from None
+                raise StoreCorrupt(f"{home}/{FILE} cannot be read ({first_line(error)})") from None
             theirs = copy.json()
-            self.schema_version = max(self.schema_version, copy.schema_version)
-            self.tables = self.tables | {
-                name: table
-                for name, table in copy.tables.items()
-                if name not in self.tables or len(table.columns) > len(self.tables[name].columns)
-            }
-            self.widened = self.widened | copy.widened
+            self.add(copy)
         both = self.json()
         if both != theirs:
-            self.home.write(FILE, text(both).encode())
-        if both != ours:
-            self.keep()
+            home.write(FILE, text(both).encode())
         self.copy_stamp = stamp if both == theirs else None
+        return both != ours
+
+    def add(self, other: Meta) -> None:
+        """Takes in what another machine knows: tables and columns only ever come to it."""
+        self.schema_version = max(self.schema_version, other.schema_version)
+        more = {
+            name: table
+            for name, table in other.tables.items()
+            if name not in self.tables or len(table.columns) > len(self.tables[name].columns)
+        }
+        self.tables, self.widened = self.tables | more, self.widened | other.widened
 
     def table(self, name: str) -> Table | None:
         """A declared table, also one that another process has declared since."""
@@ -221,7 +228,7 @@ def begin(folder: Path, *, create: bool, tables: str = "") -> None:
     if found is None and not create:
         raise StoreNotFound(absent)
     if tables:
-        meta.meet()
+        meta.join()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         meta.keep()

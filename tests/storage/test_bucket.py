@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from storage import backup, catalog, parts, question, snapshot, takedown, upkeep
 from storage.bucket import Address
 from storage.errors import NotFromBuckets, StoreElsewhere, StoreError, StoreNotFound, StoreUnreachable
 from storage.store import Store
+from storage.tables import SAMPLE_ID, Column, Table
 
 
 @pytest.fixture
@@ -63,6 +65,28 @@ def test_the_folder_remembers_the_bucket(there, ingest, rows, new_bucket, tmp_pa
     assert not (tmp_path / "other").exists()
 
 
+def test_what_one_machine_declares_the_other_knows(there, new_bucket, tmp_path):
+    def declare(store: Store, name: str, *columns: str) -> None:
+        made = (SAMPLE_ID, *(Column(one, pa.int32(), one) for one in columns))
+        store.append(
+            Table(name, name, ("sample_id",), made), pa.table({"sample_id": ["a"]}), parts=["p" + name]
+        )
+
+    declare(there, "one", "words")
+    other = Store.open(tmp_path / "elsewhere", create=False, tables=f"s3://{new_bucket}/corpus")
+    declare(other, "two", "letters")
+    there.declare(
+        Table(
+            "one", "one", ("sample_id",), (SAMPLE_ID, *(Column(c, pa.int32(), c) for c in ("words", "more")))
+        )
+    )
+    for store in (there, other, Store.open(other.path)):
+        assert {table.name: len(table.columns) for table in store.declared()} == {"one": 3, "two": 2}
+        with store.connect() as db:
+            assert db.sql("SELECT one_more, two_letters FROM signals").fetchall() == []
+
+
+@pytest.mark.slow
 def test_upkeep_of_a_bucket(there, ingest):
     for n in range(4):
         ingest(f"p{n}", [f"s{n}"], into=there)
@@ -80,12 +104,14 @@ def test_upkeep_of_a_bucket(there, ingest):
     assert snapshot.Snapshot.open(there).samples().num_rows == 4
 
 
+@pytest.mark.slow
 def test_sql_and_catalog_over_a_bucket(there, ingest):
     ingest("p1", ["a", "b"], into=there)
     assert question.ask(there, "SELECT count(*) AS n FROM signals").to_pylist() == [{"n": 2}]
     assert catalog.rebuild(there).exists() and catalog.stale(there)
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_bucket_is_a_store_of_its_own_and_goes_back_into_a_bucket(
     there, ingest, new_bucket, tmp_path
 ):

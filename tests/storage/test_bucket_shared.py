@@ -46,7 +46,7 @@ def tables(new_bucket: str) -> str:
 
 
 def test_two_machines_write_one_table(tmp_path, tables, child):
-    count = 12
+    count = 8
     Store.open(tmp_path / "seen", tables=tables)
     writers = [child(WRITER, tmp_path / name, tables, name, count) for name in ("one", "two")]
     for writer in writers:
@@ -102,11 +102,11 @@ def test_what_another_machine_rewrote_is_looked_at_again(tmp_path, tables, rows)
     assert one.read("splits")["sample_id"].to_pylist() == ["c"]
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 2])
 def test_a_kill_over_a_bucket_loses_nothing(tmp_path, tables, rows, child, after):
     store = Store.open(tmp_path / "mill", tables=tables)
     plain = Store.open(tmp_path / "plain")
-    keys = [f"p{n}" for n in range(5)]
+    keys = [f"p{n}" for n in range(4)]
     for n, key in enumerate(keys):
         for one in (store, plain):
             parts.stage(one, key, rows([f"s{n}", f"t{n}"], pictures=["same", f"x{n}"]))
