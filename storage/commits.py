@@ -15,7 +15,15 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from storage import location
-from storage.errors import PartConflict, StoreConflict, StoreError, TableMoved, first_line, translated
+from storage.errors import (
+    PartConflict,
+    StoreConflict,
+    StoreError,
+    StoreUnreachable,
+    TableMoved,
+    first_line,
+    translated,
+)
 from storage.location import Location
 from storage.log import Log
 from storage.rows import ids, plain
@@ -81,20 +89,27 @@ def commit(
         StoreConflict: other writers won every time.
     """
     before = log.version
-    made = False
     try:
         made = _attempt(log, table, added, removed, parts, at)
-        return made
-    except StoreError:
-        made = _landed(log, before, added, parts)
-        if made:
+    except StoreUnreachable:
+        if _landed(log, before, added, parts):
             return True
+        raise  # the commit may still be on its way, so its files stay: a vacuum finds those that nothing names
+    except StoreError:
+        if _landed(log, before, added, parts):
+            return True
+        _discard(log, added)
         raise
-    finally:
-        if not made:
-            for one in added:
-                with suppress(StoreError):  # a bucket that does not answer: a vacuum will find it
-                    log.table.remove(one.path)
+    if not made:
+        _discard(log, added)
+    return made
+
+
+def _discard(log: Log, added: Sequence[AddAction]) -> None:
+    """Removes files that no commit names, nor will."""
+    for one in added:
+        with suppress(StoreError):  # a bucket that does not answer: a vacuum will find it
+            log.table.remove(one.path)
 
 
 def _attempt(
@@ -130,6 +145,8 @@ def _attempt(
                     write_deltalake(delta, nothing, mode="append", commit_properties=properties)
             return True
         except CommitFailedError as error:
+            if told := log.table.explained(error):
+                raise told from None
             last = error
             time.sleep(min(0.02 * 2**attempt, 1.0))
     raise StoreConflict(f"{table.name}: other writers won {ATTEMPTS} times ({first_line(last)}); try again")

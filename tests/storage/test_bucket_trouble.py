@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from storage import bucket
-from storage.errors import StoreError, StoreUnreachable
+from storage.errors import StoreError, StoreUnreachable, translated
+from storage.log import Log
 from storage.store import Store
 from tests.serving import running
 
@@ -117,11 +120,12 @@ def test_rows_that_cannot_be_read_any_more(
     fresh = Store.open(store.path)
     assert fresh.files("samples") == files
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
-    with fresh.cursor() as con, pytest.raises(StoreUnreachable, match="access denied") as caught:
-        from storage.errors import translated
-
-        with translated("samples"):
-            con.sql(fresh.select("samples", files)).fetchall()
+    with (
+        fresh.cursor() as con,
+        pytest.raises(StoreUnreachable, match="access denied") as caught,
+        translated("samples"),
+    ):
+        con.sql(fresh.select("samples", files)).fetchall()
     assert not any(secret in "".join(traceback.format_exception(caught.value)) for secret in s3_user)
 
 
@@ -139,3 +143,31 @@ def test_a_wrong_address_is_told(tmp_path, tables, said):
     with pytest.raises(StoreError, match=said) as caught:
         Store.open(tmp_path / "mill", tables=tables)
     assert "secret" not in str(caught.value) and not (tmp_path / "mill").exists()
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_an_answer_that_is_lost_loses_no_rows(tmp_path, new_bucket, monkeypatch, blind):
+    """A commit that was made and not heard of: its files must not be taken away, and its rows not come twice."""
+    store = Store.open(tmp_path / "mill", tables=f"s3://{new_bucket}/corpus")
+    rows = pa.table({"sample_id": ["a"], "split": ["train"]})
+    store.append("splits", rows.slice(0, 0), parts=["before"])
+    make, look = DeltaTable.create_write_transaction, Log.refresh
+
+    def unheard(*arguments: Any, **more: Any) -> None:
+        make(*arguments, **more)
+        if blind:
+            monkeypatch.setattr(Log, "refresh", silent)
+        raise OSError("Generic S3 error: error sending request")
+
+    def silent(log: Log) -> int:
+        raise StoreUnreachable("does not answer")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", unheard)
+    if blind:
+        with pytest.raises(StoreUnreachable):
+            store.append("splits", rows, parts=["p"])
+        monkeypatch.setattr(Log, "refresh", look)
+        assert not store.append("splits", rows, parts=["p"])
+    else:
+        assert store.append("splits", rows, parts=["p"])
+    assert store.read("splits")["sample_id"].to_pylist() == ["a"]
