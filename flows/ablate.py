@@ -191,7 +191,9 @@ def size_of(store: Store, snapshot: str) -> tuple[int, int]:
 def run(config: Config) -> list[Row]:
     """Every variant from every seed; one seed of all variants before the next, so that a look half-way is a fair one."""
     target = fork(config)
-    config = config.model_copy(update={"store": config.store.model_copy(update={"path": str(target), "tables": ""})})
+    config = config.model_copy(
+        update={"store": config.store.model_copy(update={"path": str(target), "tables": ""})}
+    )
     store = config.open_store()
     if config.ablate.variants:
         return run_ways(config, store, target)
