@@ -110,10 +110,6 @@ class NothingNamed(StoreError):
     """It was not said what is to be forgotten."""
 
 
-class NotFromBuckets(StoreError):
-    """A takedown from tables that lie in a bucket."""
-
-
 class RowsInUse(StoreError):
     """A run is training on rows that are to be forgotten."""
 

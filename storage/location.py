@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +18,8 @@ from storage import bucket
 from storage.bucket import Address, AddressError
 from storage.errors import StoreError, StoreUnreachable
 
+SCRATCH = ".purge-"
+"""How the names of files begin that are to take another's place, and did not yet."""
 PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 """Keys that delta-rs, DuckDB and Arrow all read as they are written."""
 
@@ -90,6 +93,21 @@ class Folder:
     def remove(self, name: str) -> None:
         """Removes a file if it is there."""
         (self.path / name).unlink(missing_ok=True)
+
+    def names(self, end: str = "") -> list[str]:
+        """Names of the files in it that end so, in order; none if there is no such folder."""
+        there = self.path.iterdir() if self.path.is_dir() else ()
+        return sorted(one.name for one in there if one.name.endswith(end) and one.is_file())
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file that takes another's place when it is whole: who reads that one sees the old or the new."""
+        scratch = self.path / f"{SCRATCH}{name}"
+        with scratch.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(self.path / name)
 
     def admit(self, con: duckdb.DuckDBPyConnection) -> None:
         """Lets DuckDB read it, which it can."""
@@ -206,6 +224,23 @@ class BucketFolder:
         """Removes an object if it is there."""
         with self.told(), suppress(FileNotFoundError):
             self.client().delete_file((self.address / name).place)
+
+    def names(self, end: str = "") -> list[str]:
+        """Names of the objects in it that end so, in order."""
+        with self.told():
+            there = self.client().get_file_info(fs.FileSelector(self.address.place, allow_not_found=True))
+        return sorted(one.base_name for one in there if one.is_file and one.base_name.endswith(end))
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[pa.NativeFile]:
+        """An object that takes another's place when it is whole: it is written under a name of its own first, for what is
+        closed is there, also after an error."""
+        scratch = f"{SCRATCH}{name}"
+        with self.create(scratch) as out:
+            yield out
+        with self.told():
+            self.client().copy_file((self.address / scratch).place, (self.address / name).place)
+        self.remove(scratch)
 
     def look(self) -> None:
         """Looks whether there is such a bucket.

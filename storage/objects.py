@@ -70,6 +70,11 @@ class Cache:
 _CACHES: dict[tuple[str, str], Cache] = {}
 
 
+def look_anew(home: BucketFolder) -> None:
+    """Gives up what is known of a bucket's objects: some were replaced."""
+    _CACHES.pop((home.address.bucket, home.address.query), None)
+
+
 class Objects(AbstractFileSystem):
     """A bucket for DuckDB, read only."""
 

@@ -11,7 +11,6 @@ Who reads a file of those in this very moment may get an error, and none on the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,30 @@ from urllib.parse import unquote
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
-from storage import views
+from storage import location, views
 from storage.errors import translated
-from storage.meta import replace
+from storage.location import SCRATCH, Folder, Location
 from storage.rows import Bounds, batch_rows, grouped, has_blobs, ids
 from storage.store import Store
 from storage.tables import Table
 
-SCRATCH = ".purge-"
 
-
-def files(store: Store, table: str) -> list[Path]:
-    """Every data file of a table, of whatever version, and what of it is staged."""
-    stored = (store.path / "tables" / table).glob("*.parquet")
-    return sorted([*stored, *(store.path / "staging").glob(f"*/{table}.parquet")])
+def files(store: Store, table: str) -> list[tuple[Location, str]]:
+    """Place and name of every data file of a table, of whatever version, and of what of it is staged."""
+    found: list[tuple[Location, str]] = [
+        (store.place(table), name)
+        for name in store.place(table).names(".parquet")
+        if not name.startswith(SCRATCH)
+    ]
+    staged = sorted((store.path / "staging").glob(f"*/{table}.parquet"))
+    return found + [(Folder(one.parent), one.name) for one in staged]
 
 
 def everything(store: Store, table: str) -> str:
     """SQL of all rows that a table ever had and that are still in a file, those of staged parts, too."""
-    return views.rows(store.table(table), [str(file) for file in files(store, table)], evolved=True)
+    there = [place.file(name) for place, name in files(store, table)]
+    return views.rows(store.table(table), there, evolved=True)
 
 
 def purge(store: Store, table: str, condition: str, given: Mapping[str, pa.Table]) -> int:
@@ -48,46 +50,45 @@ def purge(store: Store, table: str, condition: str, given: Mapping[str, pa.Table
 
     `given` are relations that the condition may ask.
     """
-    form, folder = store.table(table), store.path / "tables" / table
-    with store.lock(f"table-{table}"), translated(table):
-        for place in (folder, *(store.path / "staging").glob("*")):
-            for left in place.glob(f"{SCRATCH}*"):
-                left.unlink()
+    form, home = store.table(table), store.place(table)
+    with store.lock(f"table-{table}"), translated(table, home.explained):
+        for place in (home, *map(Folder, (store.path / "staging").glob("*"))):
+            for left in place.names():
+                if left.startswith(SCRATCH):
+                    place.remove(left)
         if not (there := files(store, table)):
             return 0
         changed = 0
         with views.connection(store.path / ".tmp", store.memory_limit, 2) as con:
+            home.admit(con)
             con.execute("SET enable_external_file_cache = false")  # files are replaced
             for name, rows in given.items():
                 con.register(name, rows)
-            for file in there:
-                changed += _rewrite(con, form, file, condition)
-        if folder.is_dir():
-            mend(folder, form)
+            for place, name in there:
+                changed += _rewrite(con, form, place, name, condition)
+        if changed:
+            store.look_anew()
+        mend(home, form)
     return changed
 
 
-def _rewrite(con: duckdb.DuckDBPyConnection, form: Table, file: Path, condition: str) -> bool:
-    source = views.scan([str(file)])
-    present = set(pq.read_schema(file).names)
-    missing = [column for column in form.columns if column.name not in present]
+def _rewrite(con: duckdb.DuckDBPyConnection, form: Table, place: Location, name: str, condition: str) -> bool:
+    source = views.scan([place.file(name)])
+    with place.open(name) as opened:
+        schema = pq.read_schema(opened)
+    missing = [column for column in form.columns if column.name not in schema.names]
     padded = "".join(f", CAST(NULL AS {views.sql_type(c.type)}) AS {views.name(c.name)}" for c in missing)
     whole = f"(SELECT *{padded} FROM {source})"
     if not con.sql(f"SELECT 1 FROM {whole} WHERE {condition} LIMIT 1").fetchall():
         return False
-    schema = pq.read_schema(file)
-    names = ", ".join(views.name(name) for name in schema.names)
+    names = ", ".join(views.name(one) for one in schema.names)
     stay = con.sql(f"SELECT {names} FROM {whole} WHERE ({condition}) IS NOT TRUE")
     plain = pa.schema([(field.name, field.type) for field in schema])
-    scratch = file.with_name(f"{SCRATCH}{file.stem}")
-    with pq.ParquetWriter(scratch, schema, **_options(form, schema)) as writer:
+    with place.replacing(name) as out, pq.ParquetWriter(out, schema, **_options(form, schema)) as writer:
         reader = stay.to_arrow_reader(batch_rows(form))
         batches = (one for batch in reader for one in pa.Table.from_batches([batch]).cast(plain).to_batches())
         for group in grouped(batches, plain):
             writer.write_table(group.cast(schema))
-    with scratch.open("rb") as written:
-        os.fsync(written.fileno())
-    scratch.replace(file)
     return True
 
 
@@ -98,48 +99,54 @@ def _options(form: Table, schema: pa.Schema) -> dict[str, Any]:
     return {"compression": "none", "use_dictionary": small, "write_statistics": small}
 
 
-def mend(folder: Path, form: Table) -> int:
+def mend(home: Location, form: Table) -> int:
     """Tells a table's log the sizes and bounds of files that were written anew; how many commits said otherwise.
 
     The log's checkpoints repeat them, and go first: without them it is read from its beginning.
     """
-    log = folder / "_delta_log"
-    wrong = {file: text for file in sorted(log.glob("*.json")) if (text := _mended(folder, form, file))}
+    log = home / "_delta_log"
+    there = log.names()
+    sizes = home.sizes(name for name in home.names(".parquet") if not name.startswith(SCRATCH))
+    commits = [name for name in there if name.endswith(".json")]
+    wrong = {name: text for name in commits if (text := _mended(home, form, log.read(name) or b"", sizes))}
     if not wrong:
         return 0
-    checkpoints = list(log.glob("*.checkpoint*.parquet"))
-    (log / "_last_checkpoint").unlink(missing_ok=True)
-    for one in checkpoints:
-        one.unlink()
-    for file, text in wrong.items():
-        replace(file, text)
+    checkpoints = [name for name in there if ".checkpoint" in name and name.endswith(".parquet")]
+    for name in ("_last_checkpoint", *checkpoints):
+        log.remove(name)
+    for name, text in wrong.items():
+        with log.replacing(name) as out:
+            out.write(text.encode())
     if checkpoints:
-        DeltaTable(folder).create_checkpoint()
+        location.table(home).create_checkpoint()
     return len(wrong)
 
 
-def _mended(folder: Path, form: Table, commit: Path) -> str | None:
+def _mended(home: Location, form: Table, commit: bytes, sizes: Mapping[str, int]) -> str | None:
     """A commit's text with the sizes of the files as they are; None if it has them."""
     lines, changed = [], False
-    for line in commit.read_text(encoding="utf-8").splitlines():
+    for line in commit.decode("utf-8").splitlines():
         action = json.loads(line) if line.strip() else {}
         add = action.get("add")
-        file = folder / unquote(add["path"]) if add else None
-        if add and file is not None and file.exists() and _differs(add, file):
-            add["size"], add["stats"] = file.stat().st_size, _stats(form, file)
+        name = unquote(add["path"]) if add else ""
+        if add and name in sizes and _differs(add, home, name, sizes[name]):
+            add["size"], add["stats"] = sizes[name], _stats(form, home, name)
             line, changed = json.dumps(action, separators=(",", ":")), True
         lines.append(line)
     return "\n".join(lines) if changed else None
 
 
-def _differs(add: Mapping[str, Any], file: Path) -> bool:
+def _differs(add: Mapping[str, Any], home: Location, name: str, size: int) -> bool:
     told = json.loads(add.get("stats") or "{}").get("numRecords")
-    return add["size"] != file.stat().st_size or told != pq.read_metadata(file).num_rows
+    if add["size"] != size:
+        return True
+    with home.open(name) as opened:
+        return told != pq.read_metadata(opened).num_rows
 
 
-def _stats(form: Table, file: Path) -> str:
-    with pq.ParquetFile(file) as opened:
-        bounds = Bounds([name for name in ids(form) if name in opened.schema_arrow.names])
+def _stats(form: Table, home: Location, name: str) -> str:
+    with home.open(name) as source, pq.ParquetFile(source) as opened:
+        bounds = Bounds([one for one in ids(form) if one in opened.schema_arrow.names])
         for batch in opened.iter_batches(columns=list(bounds.nulls)):
             bounds.see(pa.Table.from_batches([batch]))
     return bounds.json()

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from storage import commits, location, removal, views
 from storage.errors import PartConflict, StoreError, StoreNotFound, translated
-from storage.location import Location
+from storage.location import BucketFolder, Location
 from storage.lock import FileLock, lock
 from storage.log import Log, newest, shared
 from storage.meta import Meta
@@ -346,6 +346,15 @@ class Store:
             database.close()  # what went wrong may have left it unusable
             raise
         self._idle.append(database)
+
+    def look_anew(self) -> None:
+        """Gives up all that is held of data files: a takedown has written some anew under their names."""
+        while self._idle:
+            self._idle.pop().close()
+        if isinstance(self.home, BucketFolder):
+            from storage.objects import look_anew
+
+            look_anew(self.home)
 
     @contextmanager
     def over(self, *tables: str) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -20,7 +20,6 @@ import pyarrow as pa
 from storage import amend, blocklist, catalog, parts, purge
 from storage.blocklist import Entry
 from storage.contamination import folded
-from storage.errors import NotFromBuckets
 from storage.snapshot import listing
 from storage.store import Store
 from storage.tables import TABLES, Table
@@ -108,16 +107,7 @@ def tables(store: Store) -> list[Table]:
 
 
 def weighed(store: Store, planned: Takedown) -> Takedown:
-    """The same, with what it will touch: rows of each table, snapshots, checkpoints.
-
-    Raises:
-        NotFromBuckets: files are rewritten in place, which is done in folders only so far.
-    """
-    if store.home.remote:
-        raise NotFromBuckets(
-            f"the tables of {store.path} lie in {store.home}, where nothing can be forgotten yet: `millrace backup`, "
-            "`millrace restore` into a folder without [store] tables, forget there, and remove what lies in the bucket"
-        )
+    """The same, with what it will touch: rows of each table, snapshots, checkpoints."""
     given = planned.relations()
     counts = {
         one.name: n for one in tables(store) if (n := purge.holding(store, one.name, condition(one) or "", given))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from storage import backup, catalog, parts, question, snapshot, takedown, upkeep
+from storage import backup, catalog, location, parts, purge, question, snapshot, takedown, upkeep
 from storage.bucket import Address
-from storage.errors import NotFromBuckets, StoreElsewhere, StoreError, StoreNotFound, StoreUnreachable
+from storage.errors import StoreElsewhere, StoreError, StoreNotFound, StoreUnreachable
 from storage.store import Store
 from storage.tables import SAMPLE_ID, Column, Table
 
@@ -144,8 +145,36 @@ def test_a_missing_bucket_leaves_nothing_behind(there, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_nothing_is_forgotten_half(there, ingest):
-    ingest("p", ["a", "b"], into=there)
-    one = takedown.Takedown("r", "steward", (), (), ("a",), (), (), ())
-    with pytest.raises(NotFromBuckets, match="restore"):
-        takedown.weighed(there, one)
+def test_a_takedown_reaches_every_version_in_the_bucket(there, store, ingest):
+    hashes = []
+    for one in (there, store):
+        ingest("one", ["a1", "b2", "c3"], into=one, text="first words of")
+        snapshot.create(one, "first", text_tokenizer="tt", image_tokenizer="it")
+        ingest("two", ["d4", "e5"], into=one, text="other words of")
+        parts.stage(one, "left", {"samples": one.read("samples", where="sample_id = 'b2'").drop(["part"])})
+        versions = one.versions()
+        gone = one.read("samples", where="sample_id = 'b2'")["image_id"].to_pylist()
+        said = ["first words of b2"]
+        planned = takedown.weighed(one, takedown.Takedown("r", "steward", (), (), ["b2"], gone, (), said))
+        assert planned.counts["samples"] == 1 and planned.snapshots == ["first"]
+        assert "first words of b2" in texts(one).values(), "it is found before"
+        takedown.write_down(one, planned)
+        takedown.record(one, planned, takedown.carry_out(one, planned))
+        for version in range(versions["samples"] + 1):
+            assert "b2" not in texts(one, version=version)
+        assert snapshot.Snapshot.open(one, "first").samples()["sample_id"].to_pylist() == ["a1", "c3"]
+        hashes.append(snapshot.Snapshot.open(one, "first").content_hash)
+    assert hashes[0] == hashes[1], "as of a store in a folder"
+    address = there.home.address
+    for name in objects(there):
+        with address.client().open_input_file((address / name).place) as opened:
+            content = opened.read()
+        assert purge.SCRATCH not in name and b"first words of b2" not in content
+        if name.endswith(".parquet") and "_delta_log" not in name:
+            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+            assert not [row for row in rows if {"b2", "first words of b2"} & set(map(str, row.values()))], name
+    table = location.table(there.place("samples"))
+    told = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    assert {one["path"]: one["size_bytes"] for one in told} == there.place("samples").sizes(
+        one["path"] for one in told
+    )
