@@ -43,6 +43,16 @@ class Stages:
         update_progress_artifact(artifact_id=self.artifact, progress=percent)
 
 
+class Unseen(Stages):
+    """The same without a bar, for who runs stages by hand."""
+
+    def __init__(self) -> None:
+        self.total, self.done, self.told = 1, 0, time.monotonic()
+
+    def tell(self, percent: float) -> None:
+        self.told = time.monotonic()
+
+
 def funnel(store: Store, snapshot: str, kept: int, came_in: int) -> None:
     """What came in, what each stage dropped, and why."""
     with store.connect() as db:

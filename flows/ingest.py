@@ -9,7 +9,7 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Site:
     store: Store
     config: Config
     workers: Workers
-    stages: artifacts.Stages
+    stages: artifacts.Stages = field(default_factory=artifacts.Unseen)
 
 
 def mill(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.config import ConfigError, parse, read
-from storage import champions, lineage
+from storage import champions, lineage, parts
 from storage.snapshot import Snapshot, content_hash
 
 STEPS, EVERY = 20, 4
@@ -232,7 +232,7 @@ def test_old_files_go_and_older_snapshots_still_read(mine: Any) -> None:
 
 
 def test_what_a_killed_worker_left_is_swept(mine: Any) -> None:
-    dead = mine.path / "store/staging/.part.999999999"
+    dead = mine.path / f"store/staging/.part.{parts.machine()}.999999999"
     dead.mkdir(parents=True)
     assert maintained(mine)["staging_swept"] == 1
     assert not dead.exists()

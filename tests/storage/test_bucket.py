@@ -172,7 +172,9 @@ def test_a_takedown_reaches_every_version_in_the_bucket(there, store, ingest):
         assert purge.SCRATCH not in name and b"first words of b2" not in content
         if name.endswith(".parquet") and "_delta_log" not in name:
             rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-            assert not [row for row in rows if {"b2", "first words of b2"} & set(map(str, row.values()))], name
+            assert not [row for row in rows if {"b2", "first words of b2"} & set(map(str, row.values()))], (
+                name
+            )
     table = location.table(there.place("samples"))
     told = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     assert {one["path"]: one["size_bytes"] for one in told} == there.place("samples").sizes(
