@@ -59,9 +59,11 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture(scope="module")
-def environment(listener: Listener) -> Iterator[None]:
+def environment(listener: Listener, prefect_api: str) -> Iterator[None]:
+    """The session's API has begun without the word, and the word goes with this module, under both of its names."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_SERVER_API_AUTH_STRING", WORD)
+        for name in server.WORDS:
+            patch.setenv(name, WORD)
         patch.setenv("MILLRACE_TELL", listener.url)
         yield
 
@@ -91,7 +93,8 @@ def test_who_does_not_say_the_word_is_refused(
     assert httpx.post(f"{serving.url}/api/deployments/filter", json={}).status_code == 401
     assert serving.deployments()
     monkeypatch.setenv("PREFECT_API_URL", f"{serving.url}/api")
-    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING")
+    for name in server.WORDS:
+        monkeypatch.delenv(name)
     refused = command(project, "ingest")
     assert refused.process.wait(60) == 1
     assert "PREFECT_API_AUTH_STRING=user:password" in refused.said()
