@@ -9,6 +9,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,7 @@ def read(path: File, columns: list[str] | None = None, items: str | None = None)
     if items is not None and kind != "json":
         raise SourceError(f"{path.name}: items are looked for in .json files")
     readers = {"csv": _csv, "tsv": _csv, "jsonl": _jsonl, "ndjson": _jsonl, "txt": _lines}
-    try:
+    with told(path):
         if kind == "parquet":
             yield from _parquet(path, columns)
         elif kind == "json":
@@ -66,6 +67,13 @@ def read(path: File, columns: list[str] | None = None, items: str | None = None)
         else:
             ends = ", ".join((*readers, "json", "parquet"))
             raise SourceError(f"{path.name}: its name should end in one of {ends}")
+
+
+@contextmanager
+def told(path: File) -> Iterator[None]:
+    """A file that is not there, or cannot be read, is a SourceError that names it."""
+    try:
+        yield
     except FileNotFoundError:
         raise SourceError(f"{path.name}: no such file") from None
     except OSError as error:
@@ -118,16 +126,12 @@ def lines(path: File) -> Iterator[tuple[int, Any, bytes]]:
     Raises:
         SourceError: the file is not there.
     """
-    try:
+    with told(path):
         for number, line in _numbered(path):
             try:
                 yield number, orjson.loads(line), line
             except orjson.JSONDecodeError:  # it is stricter, too
                 yield number, parse_json(line), line
-    except FileNotFoundError:
-        raise SourceError(f"{path.name}: no such file") from None
-    except OSError as error:
-        raise SourceError(f"{path.name}: cannot be read: {error.strerror or error}") from None
 
 
 def _json(path: File, items: str | None) -> Iterator[Record]:
