@@ -239,6 +239,7 @@ def test_an_error_that_passes_is_tried_again(endpoint: Endpoint, pauses: list[fl
         ("soon", 0.5, 0.5),
         ("-5", 0.5, 0.5),
     ],
+    ids=["too long", "a date", "no number", "negative"],  # a date in a name would differ by worker
 )
 def test_a_pause_is_as_long_as_asked_within_bounds(
     endpoint: Endpoint, pauses: list[float], stated: str, least: float, most: float
