@@ -16,6 +16,7 @@ from flows.progress import bar, say
 from pipeline import splits
 from pipeline.web import recheck as asking
 from storage import snapshot
+from storage.beginning import using
 from storage.errors import SnapshotIncomplete
 
 
@@ -29,11 +30,12 @@ def recheck(config: str = "millrace.toml", days: int = 30) -> dict[str, Any]:
     """
     settings = read(Path(config))
     bases = {name: getattr(source, "base_url", None) for name, source in settings.source_steps.items()}
-    with bar("recheck", None, "URLs") as shown:
-        done = asking.run(settings.open_store(), settings.fetch, bases, timedelta(days=days), shown.update)
-        shown.update(done.asked, total=done.asked)
+    with using(store := settings.open_store()):
+        with bar("recheck", None, "URLs") as shown:
+            done = asking.run(store, settings.fetch, bases, timedelta(days=days), shown.update)
+            shown.update(done.asked, total=done.asked)
+        made = renew(settings) if done.withdrawn else ""
     if done.withdrawn:
-        made = renew(settings)
         say(f"snapshot {made}: training reads it from now on" if made else "nothing is left for a snapshot")
     create_table_artifact(key="recheck", table=[asdict(done)], description="Consents asked again")
     say(f"{done.asked:,} addresses asked, {done.refused:,} refuse, {done.withdrawn:,} rows withdrawn")

@@ -7,11 +7,9 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_link_artifact
 
-from dashboards import report as page
+from flows import store_admin
 from flows.config import read
-from flows.store_admin import planted_truth
 from storage import catalog
-from storage.beginning import using
 
 
 @flow(name="report")
@@ -21,10 +19,7 @@ def report(config: str = "millrace.toml") -> str:
     Args:
         config: The TOML file that says what to do.
     """
-    settings = read(config)
-    store = settings.open_store()
-    catalog.rebuild(store)
-    with using(store):
-        path = page.write(store, store.folder("reports") / "report.html", truth=planted_truth(Path(config)))
+    catalog.rebuild(read(config).open_store())
+    path = store_admin.report(Path(config))
     create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
     return str(path)

@@ -15,6 +15,7 @@ from flows.config import ConfigError
 from storage import backup as backups
 from storage import catalog as catalogs
 from storage import migrations, question
+from storage.beginning import using
 from storage.store import Store
 
 TOPICS = ("corpus", "fetch", "contamination", "bias")
@@ -91,8 +92,8 @@ def report(config: Path) -> Path:
     """Writes the report of the newest snapshot and checkpoint; returns its path."""
     from dashboards import report as page
 
-    store = opened(config)
-    return page.write(store, store.folder("reports") / "report.html", truth=planted_truth(config))
+    with using(store := opened(config)):
+        return page.write(store, store.folder("reports") / "report.html", truth=planted_truth(config))
 
 
 def planted_truth(config: Path) -> Path | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.stage import Job
+from storage.beginning import using
 from storage.errors import StoreNotFound
 from storage.store import Store
 
@@ -25,7 +26,9 @@ def make(function: Maker, store: str, memory_limit: str, jobs: Sequence[Job]) ->
 
 
 def each(function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
-    return [function(store, job) for job in jobs]
+    """Makes parts; a takedown waits for them even where the flow that asked for them was killed."""
+    with using(store):
+        return [function(store, job) for job in jobs]
 
 
 def make_there(

@@ -1,5 +1,4 @@
-"""Training: a snapshot and settings in, a checkpoint out; killed anywhere, it goes on and ends with the same
-bits.
+"""Training: a snapshot and settings in, a checkpoint out; killed anywhere, it goes on and ends with the same bits.
 
 Every step is a function of (seed, step, snapshot, weights). The plan of the next steps is recorded before
 they run, metrics while they run, and a checkpoint's metadata last.
@@ -44,6 +43,7 @@ from model.tokenizers import Tokenizers
 from model.transformer import MATRICES, Transformer
 from model.watch import Watch
 from storage import amend
+from storage.beginning import using
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -108,7 +108,9 @@ def train(
     """
     check_device(config.device)
     with joined(config) as workers, store.lock(f"run-{run_id}") if workers.first else nullcontext():
-        run = Run(store, snapshot, config, run_id, workers)
+        with using(store):  # a takedown waits, or is told that its rows are trained on
+            run = Run(store, Snapshot.open(store, snapshot.name), config, run_id, workers)
+            run.records.state("started")
         with workers.lanes, run.loader, run.saver:
             return run.go(progress or (lambda at: None), stop or (lambda: False))
 
@@ -197,7 +199,6 @@ class Run:
         """Runs from where the last checkpoint ended up to the last step."""
         self.steps = steps = self._settle()
         self.batches.start_short(steps)
-        self.records.state("started")
         saved = checkpoints.latest(self.root)
         step = start = saved.step if saved else 0
         if saved:
@@ -281,9 +282,8 @@ class Run:
         if meter:
             meter.note("skipped", step, {"skipped": float(self.watch.skipped)})
         if self.workers.first:
-            shown = ", ".join(samples[:SHOWN]) + (
-                f" and {len(samples) - SHOWN} more" * (len(samples) > SHOWN)
-            )
+            more = f" and {len(samples) - SHOWN} more" * (len(samples) > SHOWN)
+            shown = ", ".join(samples[:SHOWN]) + more
             LOG.warning("step %d: the %s; %s. Samples (batch_plan): %s", step, why, action, shown)
         if self.watch.hopeless:
             if meter:

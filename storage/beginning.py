@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from storage import parts
@@ -28,57 +28,57 @@ def begun(path: str | Path, memory_limit: str = MEMORY_LIMIT, tables: str = "") 
         StoreError: as `Store.open` does.
     """
     new = not Path(path).expanduser().exists()
-    store, lock = _held(path, memory_limit, tables)
-    try:
-        yield store
-    except Exception:
-        if new and not store.home.remote and _alone(lock) and _empty(store):
-            _remove(store.path)
-        raise
-    finally:
-        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
-        os.close(lock)
+    store, lock, held = _held(path, memory_limit, tables)
+    with held:
+        try:
+            yield store
+        except Exception:
+            if new and not store.home.remote and _alone(lock) and _empty(store):
+                _remove(store.path)
+            raise
 
 
 @contextmanager
 def using(store: Store) -> Iterator[None]:
     """While rows are read to be written elsewhere, nothing is forgotten; any number may use a store at once."""
-    _, lock = _held(store.path, store.memory_limit, "")
-    try:
+    with _opened(store.path / IN_USE) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
         yield
-    finally:
-        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
-        os.close(lock)
 
 
 @contextmanager
 def alone(store: Store, busy: Callable[[], None]) -> Iterator[None]:
     """Waits until nobody brings something in or uses the store, and keeps all out meanwhile; tells if it has to wait."""
-    file = store.path / IN_USE
-    file.parent.mkdir(exist_ok=True)
-    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+    with _opened(store.path / IN_USE) as lock:
         if not _alone(lock):
             busy()
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-    finally:
-        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
-        os.close(lock)
 
 
-def _held(path: str | Path, memory_limit: str, tables: str) -> tuple[Store, int]:
-    """The store, and a lock that says it is in use; opened again if it was taken away before the lock was there."""
+def _held(path: str | Path, memory_limit: str, tables: str) -> tuple[Store, int, ExitStack]:
+    """The store, a lock that says it is in use, and what lets go of it; opened again if the store was taken away before the
+    lock was there."""
     while True:
         store = Store.open(path, memory_limit=memory_limit, tables=tables)
         file = store.path / IN_USE
-        with suppress(FileNotFoundError):
-            file.parent.mkdir(exist_ok=True)
-            lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with ExitStack() as held, suppress(FileNotFoundError):
+            lock = held.enter_context(_opened(file))
             fcntl.flock(lock, fcntl.LOCK_SH)
             if _there(file, lock):
-                return store, lock
-            os.close(lock)
+                return store, lock, held.pop_all()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    """A file to lock; let go at the end."""
+    file.parent.mkdir(exist_ok=True)
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield lock
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also where a forked child has the file open
+        os.close(lock)
 
 
 def _there(file: Path, lock: int) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urljoin
 
+from pipeline.refused import Refused
 from pipeline.web import intake
 from pipeline.web.client import Web
 from pipeline.web.ledger import Fetched
@@ -53,7 +54,7 @@ def run(
     """
     rows = due(store, bases, datetime.now(UTC) - older_than)
     asked = refused = unreachable = withdrawn = 0
-    with Web(settings) as web:
+    with Web(settings, Refused.of(store)) as web:
         for answers in _chunks(web, list(rows)):
             no = [one for one in answers if one.error == "consent_refused"]
             asked, refused = asked + len(answers), refused + len(no)
