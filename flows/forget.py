@@ -28,7 +28,7 @@ from flows.store_admin import planted_truth
 from pipeline import forgetting
 from pipeline.forgetting import Named
 from pipeline.gathers.near_duplicates import NearDuplicates
-from storage import beginning, blocklist, takedown
+from storage import amend, beginning, blocklist, meta, takedown
 from storage.errors import NothingNamed, RowsInUse
 from storage.store import Store
 from storage.takedown import Takedown
@@ -70,13 +70,14 @@ def wait() -> None:
 
 @contextmanager
 def idle(store: Store, found: Takedown) -> Iterator[None]:
-    """No run trains on what is to go, and none starts meanwhile.
+    """No run trains on what is to go; whoever begins one meanwhile has to wait, since nobody may use the store.
 
     Raises:
         RowsInUse: one does.
     """
-    names = store.read("runs", ["run_id", "kind", "snapshot"]).to_pylist()
-    runs = {one["run_id"] for one in names if one["kind"] == "train" and one["snapshot"] in found.snapshots}
+    former = [row["snapshot"] for name in found.snapshots for row in amend.former(store, name)]
+    rows = store.read("runs", ["run_id", "snapshot"], where="kind = 'train'").to_pylist()
+    runs = {one["run_id"] for one in rows if one["snapshot"] in (*found.snapshots, *former)}
     with ExitStack() as held:
         for name in sorted(runs):
             if not held.enter_context(store.lock(f"run-{name}").tried()):
@@ -97,6 +98,7 @@ def finish(config: Config, path: Path) -> list[dict[str, Any]]:
                 clear_reports(store, one.texts, planted_truth(path))
                 takedown.record(store, one, told)
             done.append(told | around(store, told))
+        takedown.sweep(store)
     return done
 
 
@@ -113,23 +115,32 @@ def around(store: Store, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear_reports(store: Store, texts: Sequence[str], truth: Path | None) -> None:
-    """Removes pictures that were drawn for a text that is gone, and writes the report anew, if there is one."""
+    """Removes pictures that were drawn for a text that is gone, and what kills left half written, and writes the report anew,
+    if there is one."""
     reports = store.folder("reports")
-    for listing in reports.glob(f"*/{PICTURES}"):
-        listed = json.loads(listing.read_text(encoding="utf-8"))
-        with closing(blocklist.scratch()) as db:
-            keys = blocklist.fold(db, [one["caption"] for one in listed])
-        gone = [one for one, key in zip(listed, keys, strict=True) if key in set(texts)]
-        for one in gone:
-            (listing.parent / one["file"]).unlink(missing_ok=True)
-        if gone:
-            left = [one for one in listed if one not in gone]
-            scratch = listing.with_name(f".{PICTURES}.{os.getpid()}")
-            scratch.write_text(json.dumps(left, ensure_ascii=False, indent=1), encoding="utf-8")
-            scratch.replace(listing)
+    for left in list(reports.rglob(".*.[0-9]*")):
+        left.unlink()
+    for folder in [one for one in reports.iterdir() if one.is_dir()]:
+        clear_drawn(folder, texts)
     if (written := reports / "report.html").exists():
-        written.unlink()
-        page.write(store, written, truth=truth)
+        try:
+            page.write(store, written, truth=truth)
+        except BaseException:
+            written.unlink()  # rather none than one that still shows it
+            raise
+
+
+def clear_drawn(folder: Path, texts: Sequence[str]) -> None:
+    """Leaves in the folder of an evaluation only pictures that are listed, and for captions that are none of these texts."""
+    listing = folder / PICTURES
+    listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else []
+    with closing(blocklist.scratch()) as db:
+        keys = blocklist.fold(db, [one["caption"] for one in listed])
+    left = [one for one, key in zip(listed, keys, strict=True) if key not in texts]
+    for file in {one.name for one in folder.glob("[0-9]*.png")} - {one["file"] for one in left}:
+        (folder / file).unlink()
+    if left != listed:
+        meta.replace(listing, json.dumps(left, ensure_ascii=False, indent=1))
 
 
 # --- Prefect ----------------------------------------------------------------------------------------------
@@ -208,9 +219,9 @@ def forget(
         requested_by: Who answers for it; enters the record.
         retrain: Ingest, train, evaluate and promote afterwards.
     """
-    settings, wished = read(config), any(what.model_dump().values())
-    if wished:
+    if wished := any(what.model_dump().values()):
         hide({"config": config, "sure": sure, "requested_by": requested_by, "retrain": retrain})
+    settings = read(config)
     done, would = finish(settings, Path(config)), None
     if wished and sure:
         if asked(settings, what, requested_by):

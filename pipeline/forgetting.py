@@ -91,10 +91,6 @@ ON s.source = p.source AND (
 WHERE p.sample_id NOT IN (SELECT sample_id FROM doomed)
 """
 """Passages of a text and pieces of a picture, by the identity that `pipeline.collect` gives them."""
-OWN = """
-SELECT DISTINCT sample_id FROM rows SEMI JOIN doomed USING (sample_id)
-WHERE source NOT IN (SELECT value FROM named WHERE kind = 'source') ORDER BY 1
-"""
 LEFT = """
 SELECT DISTINCT {column} AS value FROM rows SEMI JOIN doomed USING (sample_id) WHERE {column} IS NOT NULL
 EXCEPT SELECT {column} FROM rows ANTI JOIN doomed USING (sample_id)
@@ -132,13 +128,12 @@ def planned(
     with store.cursor() as db:
         _find(db, store, things, bases or {})
         ids = _column(db, "SELECT sample_id FROM doomed ORDER BY 1")
-        own = _column(db, OWN)  # a named source keeps its rows out by itself
         pictures = _column(db, LEFT.format(column="image_id"))
         texts = [one for name in ("text", "prompt") for one in _column(db, LEFT.format(column=name))]
         urls = _urls(db, store, [value for kind, value in things if kind == "host"])
     told = [{"kind": kind, "digest": blocklist.digest(key, kind, value)} for kind, value in things]
     held = [Entry(one["kind"], one["digest"]) for one in told]
-    held += [Entry("sample", blocklist.digest(key, "sample", one)) for one in own]
+    held += [Entry("sample", blocklist.digest(key, "sample", one)) for one in ids]
     held += [Entry("picture", blocklist.digest(key, "picture", one)) for one in pictures]
     held += [Entry("looks", blocklist.masked(key, _hashes(one)), alike.radius) for one in looks if one]
     return weighed(

@@ -130,8 +130,7 @@ def put_back(source: Path, place: Location, name: str, expected: str) -> None:
 def table_files(place: Location, version: int) -> Iterator[str]:
     """Names of the data files of every commit up to a version that are still there, then of the commits themselves."""
     log = Log(place)
-    names = sorted({name for one in range(version + 1) for name in log.added(one)})
-    yield from place.sizes(names)
+    yield from place.sizes(sorted(log.named(version)))
     yield from (f"{log.folder.name}/{commit_file(one)}" for one in range(version + 1))
 
 

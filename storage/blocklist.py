@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from storage.contamination import folded
 from storage.errors import StoreCorrupt
+from storage.lock import lock
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -39,14 +40,20 @@ def key_of(folder: Path, *, create: bool = False) -> bytes | None:
     """A store's salt; None if it has none yet and none is to be made."""
     file = folder / KEY
     if not file.exists() and create:
-        scratch = file.with_name(f".{KEY}.{os.getpid()}")
-        scratch.unlink(missing_ok=True)
-        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(secrets.token_hex(32).encode())
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(file)
+        with lock(folder / ".locks" / KEY):  # of two that make one at once, both must have the same
+            if not file.exists():
+                _make(file)
     return file.read_bytes() if file.exists() else None
+
+
+def _make(file: Path) -> None:
+    scratch = file.with_name(f".{KEY}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(secrets.token_hex(32).encode())
+        out.flush()
+        os.fsync(out.fileno())
+    scratch.rename(file)
 
 
 def digest(key: bytes, kind: str, value: str) -> str:

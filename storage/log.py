@@ -89,6 +89,11 @@ class Log:
         actions = (json.loads(line) for line in text.splitlines() if line.strip())
         return [unquote(action["add"]["path"]) for action in actions if "add" in action]
 
+    def named(self, version: int | None = None) -> set[str]:
+        """Names of all data files that commits up to a version, or the newest one, have added; some may be gone since."""
+        newest = self.refresh() if version is None else version
+        return {name for one in range(newest + 1) for name in self.added(one)}
+
     def files(self, version: int | None = None) -> list[str]:
         """Absolute paths of the Parquet files that make up a version, or the newest one.
 
@@ -119,6 +124,11 @@ class Log:
                 self._reader.update_incremental()
             found = self._reader
             return found if found.version() == version else location.table(self.table, version)
+
+    def look_anew(self) -> None:
+        """Gives up its handles: they hold sizes of files that a takedown has written anew."""
+        with self._guard:
+            self.writer = self._reader = None
 
     def _from_checkpoint(self) -> None:
         """Starts at the last checkpoint: thousands of commits are then read in one file."""

@@ -11,7 +11,8 @@ Who reads a file of those in this very moment may get an error, and none on the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,14 +30,28 @@ from storage.tables import Table
 
 
 def files(store: Store, table: str) -> list[tuple[Location, str]]:
-    """Place and name of every data file of a table, of whatever version, and of what of it is staged."""
+    """Place and name of every data file of a table, of whatever version, and of what of it is staged. What a killed writer
+    left is neither, for it may be half a file; an object in a bucket is whole, and its commit may be another machine's."""
+    home, named = store.place(table), store.named(table)
     found: list[tuple[Location, str]] = [
-        (store.place(table), name)
-        for name in store.place(table).names(".parquet")
-        if not name.startswith(SCRATCH)
+        (home, name)
+        for name in home.names(".parquet")
+        if name in named or (home.remote and not name.startswith(SCRATCH))
     ]
-    staged = sorted((store.path / "staging").glob(f"*/{table}.parquet"))
+    staged = sorted((store.path / "staging").glob(f"[!.]*/{table}.parquet"))
     return found + [(Folder(one.parent), one.name) for one in staged]
+
+
+def leavings(store: Store, table: str) -> Iterator[tuple[Location, str]]:
+    """The same of what kills left: files that were to take another's place, and others that no commit names. The caller
+    holds the table's lock."""
+    home = store.place(table)
+    staged = [Folder(one) for one in sorted((store.path / "staging").glob("[!.]*"))]
+    for place in (home, home / "_delta_log", *staged):
+        yield from ((place, name) for name in place.names() if name.startswith(SCRATCH))
+    if not home.remote and store.version(table) >= 0:  # of a table without a log nothing is known
+        named = store.named(table)
+        yield from ((home, name) for name in home.names(".parquet") if name not in named)
 
 
 def everything(store: Store, table: str) -> str:
@@ -52,10 +67,8 @@ def purge(store: Store, table: str, condition: str, given: Mapping[str, pa.Table
     """
     form, home = store.table(table), store.place(table)
     with store.lock(f"table-{table}"), translated(table, home.explained):
-        for place in (home, *map(Folder, (store.path / "staging").glob("*"))):
-            for left in place.names():
-                if left.startswith(SCRATCH):
-                    place.remove(left)
+        for place, left in list(leavings(store, table)):
+            place.remove(left)
         if not (there := files(store, table)):
             return 0
         changed = 0
@@ -66,9 +79,8 @@ def purge(store: Store, table: str, condition: str, given: Mapping[str, pa.Table
                 con.register(name, rows)
             for place, name in there:
                 changed += _rewrite(con, form, place, name, condition)
-        if changed:
+        if mend(home, form) or changed:
             store.look_anew()
-        mend(home, form)
     return changed
 
 
@@ -163,10 +175,13 @@ def holding(store: Store, table: str, condition: str, given: Mapping[str, pa.Tab
         return int(con.sql(query).fetchall()[0][0])
 
 
-def clear(folders: Sequence[Path]) -> Iterator[Path]:
-    """Removes all that lies in some folders; what it removed."""
-    for folder in folders:
-        for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if file.is_file():
-                file.unlink(missing_ok=True)
-                yield file
+def clear(folder: Path) -> None:
+    """Removes all that lies in a folder. What lies there as a folder goes in one step: who looks for it finds it whole, or
+    not at all."""
+    for one in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if one.is_dir():
+            gone = one if one.name.startswith(SCRATCH) else one.with_name(f"{SCRATCH}{one.name}")
+            one.rename(gone)
+            shutil.rmtree(gone)
+        else:
+            one.unlink(missing_ok=True)

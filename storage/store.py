@@ -182,6 +182,11 @@ class Store:
         with self._guard:
             return self._log(table).files(version)
 
+    def named(self, table: str) -> set[str]:
+        """Names of all data files that commits of a table have ever added."""
+        with self._guard:
+            return self._log(table).named()
+
     def place(self, table: str) -> Location:
         """Where a table lies."""
         return self.home / "tables" / table
@@ -351,6 +356,8 @@ class Store:
         """Gives up all that is held of data files: a takedown has written some anew under their names."""
         while self._idle:
             self._idle.pop().close()
+        for log in self._logs.values():
+            log.look_anew()
         if isinstance(self.home, BucketFolder):
             from storage.objects import look_anew
 

@@ -135,6 +135,13 @@ def write_down(store: Store, planned: Takedown) -> Path:
     return file
 
 
+def sweep(store: Store) -> None:
+    """Removes what a kill left half written in the journal: it was never promised, and says what it was about. The caller
+    keeps others out, as for `carry_out`."""
+    for left in (store.path / JOURNAL).glob(".*"):
+        left.unlink()
+
+
 def waiting(store: Store) -> list[Takedown]:
     """What was written down and is not done, oldest first."""
     files = (store.path / JOURNAL).glob("[!.]*.json")
@@ -146,10 +153,11 @@ def waiting(store: Store) -> list[Takedown]:
 
 
 def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
-    """Does all of a takedown that is left to do, and returns what it was; the caller holds `upkeep.MAINTAIN`."""
+    """Does all of a takedown that is left to do, and returns what it was; the caller keeps out whoever brings rows in or
+    reads them (`beginning.alone`)."""
     request, given = planned.request_id, planned.relations()
     with store.lock(MAINTAIN), store.lock("snapshot"), store.lock():
-        parts.sweep(store)
+        parts.sweep(store, alone=True)
         entries = blocklist.rows(planned.entries, request)
         store.append("blocklist", _typed(store, "blocklist", entries), parts=[request])
         amended = {}
@@ -158,7 +166,8 @@ def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
                 amended[row["snapshot"]] = made
         for one in tables(store):
             purge.purge(store, one.name, condition(one) or "", given)
-        list(purge.clear([store.path / name for name in DERIVED]))
+        for name in DERIVED:
+            purge.clear(store.path / name)
         if (store.path / catalog.FILE).exists():
             catalog.rebuild(store)
         return {**planned.summary(), "amended": {name: amended.get(name) for name in planned.snapshots}}
@@ -182,8 +191,7 @@ def record(store: Store, planned: Takedown, done: Mapping[str, Any]) -> dict[str
     }
     row["seal"] = blocklist.seal(key, sealed(row))
     store.append("forgotten", _typed(store, "forgotten", [row]), parts=[planned.request_id])
-    for left in (store.path / JOURNAL).glob(f"*{planned.request_id}.json*"):
-        left.unlink()
+    (store.path / JOURNAL / f"{planned.request_id}.json").unlink(missing_ok=True)
     return row
 
 
