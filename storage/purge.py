@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -60,25 +61,27 @@ def everything(store: Store, table: str) -> str:
     return views.rows(store.table(table), there, evolved=True)
 
 
-def purge(store: Store, table: str, condition: str, given: Mapping[str, pa.Table]) -> int:
+@contextmanager
+def asking(store: Store, given: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that sees these relations, and each file as it is."""
+    with views.connection(store.path / ".tmp", store.memory_limit, 2) as con:
+        store.home.admit(con)
+        con.execute("SET enable_external_file_cache = false")  # files are replaced
+        for name, rows in given.items():
+            con.register(name, rows)
+        yield con
+
+
+def purge(store: Store, table: str, condition: str, con: duckdb.DuckDBPyConnection) -> int:
     """Removes the rows of which an SQL condition holds from every file of a table; returns from how many files.
 
-    `given` are relations that the condition may ask.
+    The condition may ask what `con` sees, which `asking` made.
     """
     form, home = store.table(table), store.place(table)
     with store.lock(f"table-{table}"), translated(table, home.explained):
         for place, left in list(leavings(store, table)):
             place.remove(left)
-        if not (there := files(store, table)):
-            return 0
-        changed = 0
-        with views.connection(store.path / ".tmp", store.memory_limit, 2) as con:
-            home.admit(con)
-            con.execute("SET enable_external_file_cache = false")  # files are replaced
-            for name, rows in given.items():
-                con.register(name, rows)
-            for place, name in there:
-                changed += _rewrite(con, form, place, name, condition)
+        changed = sum(_rewrite(con, form, place, name, condition) for place, name in files(store, table))
         if mend(home, form) or changed:
             store.look_anew()
     return changed

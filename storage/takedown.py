@@ -164,8 +164,9 @@ def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
         for row in listing(store):
             if made := row["amended_by"] or amend.amend(store, row, given["doomed"], request):
                 amended[row["snapshot"]] = made
-        for one in tables(store):
-            purge.purge(store, one.name, condition(one) or "", given)
+        with purge.asking(store, given) as con:
+            for one in tables(store):
+                purge.purge(store, one.name, condition(one) or "", con)
         for name in DERIVED:
             purge.clear(store.path / name)
         if (store.path / catalog.FILE).exists():

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.config import ConfigError
 from pipeline.forgetting import Named
 from storage import lineage, parts, purge
 from tests.flows.guests import HELD, SECRET, drawn, put
@@ -94,6 +95,8 @@ def test_nothing_of_it_is_found_in_the_store_or_with_prefect(
         [(ids[text],)] = used.sql(f"SELECT sample_id FROM samples WHERE text = '{text}'")
     [(checkpoint,)] = used.sql("SELECT checkpoint_id FROM checkpoints WHERE step = 12")
     what = Named(texts=(SECRET, FORMER), files=(str(used.path / "data/heldout/h02.png"),))
+    with pytest.raises(ConfigError):  # what was typed in must not stay for a mistake beside it
+        forget(config=str(used.path / "nowhere.toml"), what=what, sure=True)
     forget(config=str(used.config), what=what, sure=True, requested_by="privacy desk")
 
     for one in (secret, held, former):

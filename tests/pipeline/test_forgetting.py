@@ -19,7 +19,7 @@ from pipeline.sources.folder import Folder
 from pipeline.sources.url_list import UrlList
 from pipeline.step import RAW
 from pipeline.web.settings import FetchSettings
-from storage import blocklist, media, parts, takedown
+from storage import blocklist, lineage, media, parts, takedown
 from storage.blocklist import Blocklist, Entry
 from storage.errors import NothingNamed
 from storage.limits import Limits
@@ -90,6 +90,18 @@ def collected(store: Store, rows: Rows, part: str) -> list[str]:
     parts.stage(store, part, made)
     parts.commit(store, [part])
     return made["samples"]["sample_id"].to_pylist()
+
+
+def test_rows_of_a_forgotten_source_are_known_as_forgotten(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    rows = Rows(Origin("s", Folder(path="x")), Limits())
+    for name in ("a", "b"):
+        rows.add(
+            {**dict.fromkeys(RAW.names), "origin": name, "text": f"text {name}".encode()}, None, None, None
+        )
+    ids = collected(store, rows, "p")
+    forget(store, sources=("s",))
+    assert [lineage.sample(store, one)["forgotten"] for one in ids] == [True, True]
 
 
 def test_passages_go_with_their_text_and_come_as_one_bare_row(tmp_path: Path) -> None:
