@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.refusing import Refusing
+from tests.serving import running
+
 settings.register_profile(
     "same", deadline=None, derandomize=True
 )  # a busy machine or another day fails no test
@@ -80,6 +83,14 @@ def s3_user(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return key, secret
+
+
+@pytest.fixture
+def refusing() -> Iterator[Refusing]:
+    """A server in a bucket's place that refuses everybody, unless it is told to answer otherwise."""
+    server = Refusing()
+    with running(server):
+        yield server
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pyarrow as pa
@@ -17,46 +15,10 @@ from pipeline.sources.folder import Folder
 from pipeline.sources.parquet import Parquet
 from pipeline.sources.webdataset import WebDataset
 from storage import bucket
-from tests.serving import running
+from tests.refusing import Refusing
 
 NOTHING = pa.table({"origin": pa.array([], pa.string()), "version": pa.array([], pa.string())})
 KEY, SECRET = "AKIDNOTTOBESEEN", "secret+not/to/be/seen"
-
-
-class Answering(ThreadingHTTPServer):
-    """A server that gives every request one status and body, or, without a status, no answer."""
-
-    status, body, missing = 0, "", 0
-    """`missing` bytes of what the header says never come."""
-    daemon_threads = True
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Answering
-
-    def do_GET(self) -> None:
-        if not self.server.status:
-            time.sleep(3)
-            return
-        body = self.server.body.encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body) + self.server.missing))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def answering() -> Iterator[Answering]:
-    server = Answering(("127.0.0.1", 0), Handler)
-    with running(server):
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -111,9 +73,9 @@ DENIED = (
 @pytest.mark.parametrize(
     "code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"]
 )
-def test_access_denied(answering: Answering, code: str):
-    answering.status, answering.body = 403, DENIED.format(code=code)
-    for source in sources("private", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
+def test_access_denied(refusing: Refusing, code: str):
+    refusing.status, refusing.body = 403, DENIED.format(code=code)
+    for source in sources("private", f"?endpoint={refusing.url}"):
         said = told(source)
         assert said.startswith("s3://private/a") and "access denied; set AWS_ACCESS_KEY_ID" in said
 
@@ -121,9 +83,9 @@ def test_access_denied(answering: Answering, code: str):
 @pytest.mark.parametrize(
     ("status", "says"), [(301, "another region; set AWS_REGION"), (503, "does not answer; look at")]
 )
-def test_other_answers_of_a_server(answering: Answering, status: int, says: str):
-    answering.status = status
-    for source in sources("there", f"?endpoint=http://127.0.0.1:{answering.server_port}"):
+def test_other_answers_of_a_server(refusing: Refusing, status: int, says: str):
+    refusing.status, refusing.body = status, ""
+    for source in sources("there", f"?endpoint={refusing.url}"):
         assert says in told(source)
 
 
@@ -135,15 +97,15 @@ def test_an_endpoint_that_is_not_there():
         assert f"127.0.0.1:{port} does not answer; look at the network and at AWS_ENDPOINT_URL" in said
 
 
-def test_an_endpoint_that_never_answers_is_given_up(answering: Answering):
-    started = time.monotonic()
-    said = told(Folder(path=f"s3://there/a?endpoint=http://127.0.0.1:{answering.server_port}"))
+def test_an_endpoint_that_never_answers_is_given_up(refusing: Refusing):
+    refusing.status, started = 0, time.monotonic()
+    said = told(Folder(path=f"s3://there/a?endpoint={refusing.url}"))
     assert "does not answer" in said and time.monotonic() - started < 15
 
 
-def test_an_object_that_breaks_off_is_no_shorter_object(answering: Answering):
-    answering.status, answering.body, answering.missing = 200, "x" * 1000, 1000
-    file = files.at(f"s3://there/x.txt?endpoint=http://127.0.0.1:{answering.server_port}")
+def test_an_object_that_breaks_off_is_no_shorter_object(refusing: Refusing):
+    refusing.status, refusing.body, refusing.missing = 200, "x" * 1000, 1000
+    file = files.at(f"s3://there/x.txt?endpoint={refusing.url}")
     with pytest.raises(BucketError, match="does not answer"):
         file.read_bytes()
     with pytest.raises(BucketError, match="does not answer"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pyarrow as pa
@@ -16,40 +15,6 @@ from storage import bucket
 from storage.errors import StoreError, StoreUnreachable, translated
 from storage.log import Log
 from storage.store import Store
-from tests.serving import running
-
-
-class Answering(ThreadingHTTPServer):
-    """A server that gives every request one status, and a body that repeats what it was sent."""
-
-    status, code = 403, "AccessDenied"
-    daemon_threads = True
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Answering
-
-    def do_GET(self) -> None:
-        said = self.headers.get("Authorization", "")
-        body = f"<Error><Code>{self.server.code}</Code><Message>{said}</Message></Error>".encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_PUT = do_POST = do_GET
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def answering() -> Iterator[Answering]:
-    server = Answering(("127.0.0.1", 0), Handler)
-    with running(server):
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +33,11 @@ def check(error: BaseException, user: tuple[str, str], caplog: pytest.LogCapture
     assert not any(secret in told for secret in user) and "Authorization" not in told
 
 
-def test_a_bucket_that_refuses(tmp_path, new_bucket, s3_user, answering, monkeypatch, caplog):
+def test_a_bucket_that_refuses(tmp_path, new_bucket, s3_user, refusing, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     store = Store.open(tmp_path / "mill", tables=f"s3://{new_bucket}/corpus")
     store.append("splits", store.read("splits"), parts=["p"])
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", refusing.url)
     for ask in (
         lambda: Store.open(tmp_path / "new", tables=f"s3://{new_bucket}/corpus"),
         lambda: Store.open(store.path),
@@ -86,17 +51,15 @@ def test_a_bucket_that_refuses(tmp_path, new_bucket, s3_user, answering, monkeyp
     assert not (tmp_path / "new").exists()
 
 
-def test_a_bucket_that_does_not_answer_any_more(
-    tmp_path, new_bucket, s3_user, answering, monkeypatch, caplog
-):
+def test_a_bucket_that_does_not_answer_any_more(tmp_path, new_bucket, s3_user, refusing, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     table = f"s3://{new_bucket}/corpus"
     store = Store.open(tmp_path / "mill", tables=table)
     rows = store.read("splits").slice(0, 0)
     store.append("splits", rows, parts=["p"])
-    answering.shutdown()
-    answering.server_close()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
+    refusing.shutdown()
+    refusing.server_close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", refusing.url)
     for ask in (
         lambda: Store.open(store.path),
         lambda: store.append("splits", rows, parts=["q"]),
@@ -112,14 +75,14 @@ def test_a_bucket_that_does_not_answer_any_more(
 
 
 def test_rows_that_cannot_be_read_any_more(
-    tmp_path, new_bucket, s3_user, s3_server, answering, monkeypatch, ingest
+    tmp_path, new_bucket, s3_user, s3_server, refusing, monkeypatch, ingest
 ):
     store = Store.open(tmp_path / "mill", tables=f"s3://{new_bucket}/corpus")
     ingest("p", ["a"], into=store)
     files = store.files("samples")
     fresh = Store.open(store.path)
     assert fresh.files("samples") == files
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{answering.server_address[1]}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", refusing.url)
     with (
         fresh.cursor() as con,
         pytest.raises(StoreUnreachable, match="access denied") as caught,
