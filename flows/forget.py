@@ -17,6 +17,14 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.context import FlowRunContext
 from pydantic import Field
 
@@ -53,7 +61,7 @@ def asked(config: Config, named: Named, by: str) -> dict[str, Any] | None:
         found = planned(config, named, by)
         if not found.samples and not found.pictures and known(store, found):
             return None
-        with idle(store, found):
+        with idle(store, found.snapshots):
             takedown.write_down(store, found)
     return found.summary()
 
@@ -69,15 +77,15 @@ def wait() -> None:
 
 
 @contextmanager
-def idle(store: Store, found: Takedown) -> Iterator[None]:
-    """No run trains on what is to go; whoever begins one meanwhile has to wait, since nobody may use the store.
+def idle(store: Store, snapshots: Sequence[str]) -> Iterator[None]:
+    """No run trains on these snapshots; whoever begins one meanwhile has to wait, since nobody may use the store.
 
     Raises:
         RowsInUse: one does.
     """
-    former = [row["snapshot"] for name in found.snapshots for row in amend.former(store, name)]
+    former = [row["snapshot"] for name in snapshots for row in amend.former(store, name)]
     rows = store.read("runs", ["run_id", "snapshot"], where="kind = 'train'").to_pylist()
-    runs = {one["run_id"] for one in rows if one["snapshot"] in (*found.snapshots, *former)}
+    runs = {one["run_id"] for one in rows if one["snapshot"] in (*snapshots, *former)}
     with ExitStack() as held:
         for name in sorted(runs):
             if not held.enter_context(store.lock(f"run-{name}").tried()):
@@ -93,7 +101,7 @@ def finish(config: Config, path: Path) -> list[dict[str, Any]]:
     store, done = config.open_store(), []
     with beginning.alone(store, wait):
         for one in takedown.waiting(store):
-            with idle(store, one), bar("forget", None, "takedowns", quiet=True):
+            with idle(store, takedown.held(store, one)), bar("forget", None, "takedowns", quiet=True):
                 told = takedown.carry_out(store, one)
                 clear_reports(store, one.texts, planted_truth(path))
                 takedown.record(store, one, told)
@@ -146,15 +154,22 @@ def clear_drawn(folder: Path, texts: Sequence[str]) -> None:
 # --- Prefect ----------------------------------------------------------------------------------------------
 
 
-def hide(shown: dict[str, Any]) -> None:
-    """Takes what was typed into the form out of Prefect's database: out of the run's parameters, and of freed pages of the
-    file where there is one (a Postgres clears up by itself)."""
+def hide() -> None:
+    """Takes what was typed into the form out of Prefect's database: out of this run's parameters, and those of former ones that
+    ended before they came so far; and out of freed pages of the file where there is one (a Postgres clears up by itself)."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
+    ours = FlowFilter(id=FlowFilterId(any_=[context.flow_run.flow_id]))
+    ended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))))
     with get_client(sync_client=True) as client:
-        client.update_flow_run(context.flow_run.id, parameters=shown).raise_for_status()
-    squeeze(Path(os.environ.get("PREFECT_HOME", ".prefect")) / "prefect.db")
+        runs = [context.flow_run, *client.read_flow_runs(flow_filter=ours, flow_run_filter=ended)]
+        typed = [one for one in runs if any((one.parameters.get("what") or {}).values())]
+        for one in typed:
+            shown = {name: value for name, value in one.parameters.items() if name != "what"}
+            client.update_flow_run(one.id, parameters=shown).raise_for_status()
+    if typed:
+        squeeze(Path(os.environ.get("PREFECT_HOME", ".prefect")) / "prefect.db")
 
 
 def squeeze(file: Path) -> None:
@@ -195,6 +210,7 @@ def sentence(told: dict[str, Any], gone: bool = True) -> str:
         f"takedown {told['request_id']}: {told['rows']:,} rows and {told['pictures']:,} pictures "
         f"{'are gone' if gone else 'would go'}; {len(told['snapshots']):,} snapshots held them, "
         f"{len(told['checkpoints']):,} checkpoints saw them"
+        f"{': retrain makes one that did not' if gone and told['checkpoints'] else ''}"
     )
 
 
@@ -219,9 +235,8 @@ def forget(
         requested_by: Who answers for it; enters the record.
         retrain: Ingest, train, evaluate and promote afterwards.
     """
-    if wished := any(what.model_dump().values()):
-        hide({"config": config, "sure": sure, "requested_by": requested_by, "retrain": retrain})
-    settings = read(config)
+    hide()
+    settings, wished = read(config), any(what.model_dump().values())
     done, would = finish(settings, Path(config)), None
     if wished and sure:
         if asked(settings, what, requested_by):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from flows import server
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from flows.printing import print_rows, show
 from flows.quiet import checked
+
+if TYPE_CHECKING:
+    from pipeline.forgetting import Named
+    from storage.takedown import Takedown
 
 Names = list[str]
 
@@ -55,47 +59,67 @@ def forget(
         samples=sample, pictures=picture, files=like, urls=url, hosts=host, sources=source,
         licences=licence, texts=text,
     )  # fmt: skip
-    wished = any(named.model_dump().values())
-    if not wished and not takedown.waiting(store):
+    wished, left = any(named.model_dump().values()), bool(takedown.waiting(store))
+    if not wished and not left:
         raise NothingNamed("nothing was named, and nothing waits to be completed: see millrace forget --help")
     checked(config, store=True)
     by = by or getpass.getuser()
-    if wished and not prepared(config, named, by, dry_run=dry_run, yes=yes, as_json=as_json):
+    if dry_run:
+        told = [planned(config, named, by)] if wished else takedown.waiting(store)
+        show_planned([one.summary() for one in told], as_json)
         return
-    with server.api():
-        from flows import forget as flow
-
-        done = flow.start(str(config), retrain)["done"]
+    # what was stopped goes first: planned beside it, its rows would be counted twice
+    done = carried_out(config, retrain and not wished, as_json) if left else []
+    if wished and prepared(config, named, by, yes=yes, as_json=as_json):
+        done += carried_out(config, retrain, as_json)
     if as_json:
         show(done, True)
-        return
-    for one in done:
-        print_rows(flow.rows(one))
-    if any(one["checkpoints"] for one in done) and not retrain:
+    elif any(one["checkpoints"] for one in done) and not retrain:
         print(f"models that saw them still exist; next: millrace retrain --config {config}")
 
 
-def prepared(config: Path, named: Any, by: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+def planned(config: Path, named: Named, by: str) -> Takedown:
+    """What would go."""
+    from flows import forget as flow
+    from flows.config import read
+
+    return flow.planned(read(config), named, by)
+
+
+def show_planned(would: list[dict[str, Any]], as_json: bool) -> None:
+    """Says what would go."""
+    from flows import forget as flow
+
+    if as_json:
+        show(would[0] if len(would) == 1 else would, True)
+        return
+    for one in would:
+        print(flow.sentence(one, gone=False))
+        print_rows(flow.rows(one))
+
+
+def prepared(config: Path, named: Named, by: str, *, yes: bool, as_json: bool) -> bool:
     """Shows what goes, asks, and writes it down; whether there is anything to do."""
     from flows import forget as flow
     from flows.config import read
-    from storage import takedown
 
-    settings = read(config)
-    would = flow.planned(settings, named, by)
-    if as_json and dry_run:
-        show(would.summary(), True)
-    elif not as_json:
-        print(flow.sentence(would.summary(), gone=False))
-        print_rows(flow.rows(would.summary()))
-    if dry_run:
-        return False
+    if not as_json:
+        show_planned([planned(config, named, by).summary()], False)
     if not yes and not (sys.stdin.isatty() and typer.confirm("Forget all of it? Nothing brings it back")):
         raise typer.BadParameter("nothing was done: look at it with --dry-run, then say --yes")
-    if flow.asked(settings, named, by) is None and not takedown.waiting(settings.open_store()):
-        if as_json:
-            show([], True)
-        else:
+    if flow.asked(read(config), named, by) is None:
+        if not as_json:
             print("all of it was forgotten before")
         return False
     return True
+
+
+def carried_out(config: Path, retrain: bool, as_json: bool) -> list[dict[str, Any]]:
+    """Does all that is written down, and says what it was."""
+    with server.api():
+        from flows import forget as flow
+
+        done: list[dict[str, Any]] = flow.start(str(config), retrain)["done"]
+    for one in () if as_json else done:
+        print_rows(flow.rows(one))
+    return done

@@ -54,12 +54,13 @@ ORDER BY 1, 2 NULLS FIRST, 3
 
 def amend(store: Store, row: dict[str, Any], doomed: pa.Table, request: str) -> str | None:
     """Puts a snapshot without some rows (`doomed`: sample_id) in the place of another, before they are purged; its name, or
-    None if none of them was a member.
+    None if none of them was a member, or another stands there already.
 
     Killed anywhere, it makes the same snapshot again; what was written is not written twice.
     """
-    part = snapshots.digest(["amended", row["snapshot"], request])
-    known = listing(store)
+    if row["amended_by"]:
+        return None
+    part, known = part_of(row["snapshot"], request), listing(store)
     made = next((one["snapshot"] for one in known if one["part"] == part), None)
     if made is None:
         with Snapshot.from_row(store, row).connect() as con:
@@ -69,6 +70,18 @@ def amend(store: Store, row: dict[str, Any], doomed: pa.Table, request: str) -> 
             made = _write(store, con, row, {one["snapshot"] for one in known}, part)
     _point(store, row["snapshot"], made)
     return made
+
+
+def made(store: Store, request: str) -> dict[str, str]:
+    """Which snapshots a takedown has amended, and what took their places."""
+    rows = {row["snapshot"]: row for row in listing(store)}
+    after = {name: row["amended_by"] for name, row in rows.items() if row["amended_by"]}
+    return {name: new for name, new in after.items() if rows[new]["part"] == part_of(name, request)}
+
+
+def part_of(name: str, request: str) -> str:
+    """Key of the part that amends a snapshot for a takedown."""
+    return snapshots.digest(["amended", name, request])
 
 
 def _write(

@@ -50,7 +50,7 @@ def stage(store: Store, key: str, tables: Mapping[str, pa.Table]) -> Path:
                 table = store.table(name)
                 groups = grouped(conformed(rows.to_batches(), table, key), plain(table))
                 file = scratch / f"{name}.parquet"
-                with pq.ParquetWriter(file, plain(table), **parquet_options(table)) as out:
+                with pq.ParquetWriter(file, plain(table), **parquet_options(plain(table))) as out:
                     for group in groups:
                         out.write_table(group)
             scratch.rename(target)

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from storage import location, views
 from storage.errors import translated
 from storage.location import SCRATCH, Folder, Location
-from storage.rows import Bounds, batch_rows, grouped, has_blobs, ids
+from storage.rows import Bounds, batch_rows, grouped, ids, parquet_options
 from storage.store import Store
 from storage.tables import Table
 
@@ -99,19 +99,12 @@ def _rewrite(con: duckdb.DuckDBPyConnection, form: Table, place: Location, name:
     names = ", ".join(views.name(one) for one in schema.names)
     stay = con.sql(f"SELECT {names} FROM {whole} WHERE ({condition}) IS NOT TRUE")
     plain = pa.schema([(field.name, field.type) for field in schema])
-    with place.replacing(name) as out, pq.ParquetWriter(out, schema, **_options(form, schema)) as writer:
+    with place.replacing(name) as out, pq.ParquetWriter(out, schema, **parquet_options(schema)) as writer:
         reader = stay.to_arrow_reader(batch_rows(form))
         batches = (one for batch in reader for one in pa.Table.from_batches([batch]).cast(plain).to_batches())
         for group in grouped(batches, plain):
             writer.write_table(group.cast(schema))
     return True
-
-
-def _options(form: Table, schema: pa.Schema) -> dict[str, Any]:
-    if not has_blobs(form):
-        return {"compression": "zstd"}
-    small = [field.name for field in schema if not pa.types.is_binary(field.type)]
-    return {"compression": "none", "use_dictionary": small, "write_statistics": small}
 
 
 def mend(home: Location, form: Table) -> int:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,11 +80,11 @@ def conformed(
         yield from conform(pa.Table.from_batches([batch]), table, part).to_batches()
 
 
-def parquet_options(table: Table) -> dict:
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """Pictures are compressed already, and statistics of them are waste."""
-    if not has_blobs(table):
+    small = [field.name for field in schema if not pa.types.is_binary(field.type)]
+    if len(small) == len(schema):
         return {"compression": "zstd"}
-    small = [column.name for column in table.columns if not pa.types.is_binary(column.type)]
     return {"compression": "none", "use_dictionary": small, "write_statistics": small}
 
 
@@ -120,7 +121,7 @@ def write_files(
                 written.append(name)
                 bounds = Bounds(ids(table))
                 with folder.create(name) as out:
-                    with pq.ParquetWriter(out, plain(table), **parquet_options(table)) as writer:
+                    with pq.ParquetWriter(out, plain(table), **parquet_options(plain(table))) as writer:
                         # as compaction sees the size: a file that is full must not look small
                         while group is not None and out.tell() < FILE_BYTES:
                             writer.write_table(group)

@@ -28,6 +28,7 @@ from storage.upkeep import MAINTAIN
 JOURNAL = "forgetting"
 DERIVED = ("cache", ".tmp")
 """Folders of a store with nothing that could not be made again."""
+HELD = "SELECT DISTINCT snapshot FROM snapshot_members SEMI JOIN doomed USING (sample_id) ORDER BY 1"
 UNTOUCHED = {"batch_plan", "forgotten", "blocklist", "gaps", "snapshots"}
 """Tables that hold ids or digests alone. A plan's are kept: which checkpoint saw a row must be told for as long as there is
 one."""
@@ -112,17 +113,30 @@ def weighed(store: Store, planned: Takedown) -> Takedown:
     counts = {
         one.name: n for one in tables(store) if (n := purge.holding(store, one.name, condition(one) or "", given))
     }  # fmt: skip
+    found = {"counts": counts, "snapshots": held(store, planned), "checkpoints": saw(store, planned)}
+    return Takedown(**{**vars(planned), **found})
+
+
+def held(store: Store, planned: Takedown) -> list[str]:
+    """Names of the snapshots that hold rows that are to go, and have not been amended."""
+    amended = {row["snapshot"] for row in listing(store) if row["amended_by"]}
+    return [row["snapshot"] for row in _asked(store, planned, HELD) if row["snapshot"] not in amended]
+
+
+def saw(store: Store, planned: Takedown) -> list[dict[str, Any]]:
+    """The checkpoints whose batches held rows that are to go, or are gone, and how many."""
+    return _asked(store, planned, TRAINED)
+
+
+def _asked(store: Store, planned: Takedown, query: str) -> list[dict[str, Any]]:
     with store.connect() as db:
-        db.register("doomed", given["doomed"])
-        held = "SELECT DISTINCT snapshot FROM snapshot_members SEMI JOIN doomed USING (sample_id) ORDER BY 1"
-        amended = {row["snapshot"] for row in listing(store) if row["amended_by"]}
-        snapshots = [name for (name,) in db.sql(held).fetchall() if name not in amended]
-        trained = db.sql(TRAINED).to_arrow_table().to_pylist()
-    return Takedown(**{**vars(planned), "counts": counts, "snapshots": snapshots, "checkpoints": trained})
+        db.register("doomed", planned.relations()["doomed"])
+        return db.sql(query).to_arrow_table().to_pylist()
 
 
 def write_down(store: Store, planned: Takedown) -> Path:
-    """Puts a takedown into the journal: from here on it will be done."""
+    """Puts a takedown into the journal: from here on it will be done, and nothing of it comes in meanwhile."""
+    _block(store, planned)
     folder = store.path / JOURNAL
     folder.mkdir(mode=0o700, exist_ok=True)
     file = folder / f"{planned.request_id}.json"
@@ -158,12 +172,9 @@ def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
     request, given = planned.request_id, planned.relations()
     with store.lock(MAINTAIN), store.lock("snapshot"), store.lock():
         parts.sweep(store, alone=True)
-        entries = blocklist.rows(planned.entries, request)
-        store.append("blocklist", _typed(store, "blocklist", entries), parts=[request])
-        amended = {}
+        _block(store, planned)
         for row in listing(store):
-            if made := row["amended_by"] or amend.amend(store, row, given["doomed"], request):
-                amended[row["snapshot"]] = made
+            amend.amend(store, row, given["doomed"], request)
         with purge.asking(store, given) as con:
             for one in tables(store):
                 purge.purge(store, one.name, condition(one) or "", con)
@@ -171,7 +182,9 @@ def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
             purge.clear(store.path / name)
         if (store.path / catalog.FILE).exists():
             catalog.rebuild(store)
-        return {**planned.summary(), "amended": {name: amended.get(name) for name in planned.snapshots}}
+        amended = amend.made(store, request)
+        now = {"snapshots": sorted(amended), "amended": amended, "checkpoints": saw(store, planned)}
+        return planned.summary() | now  # more may have come since it was written down
 
 
 def record(store: Store, planned: Takedown, done: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +229,11 @@ def records(store: Store) -> list[dict[str, Any]]:
 def is_forgotten(store: Store, sample_id: str) -> bool:
     """Whether a row of that id was."""
     return blocklist.Blocklist.load(store).holds("sample", sample_id)
+
+
+def _block(store: Store, planned: Takedown) -> None:
+    entries = blocklist.rows(planned.entries, planned.request_id)
+    store.append("blocklist", _typed(store, "blocklist", entries), parts=[planned.request_id])
 
 
 def _typed(store: Store, table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

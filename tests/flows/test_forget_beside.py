@@ -19,7 +19,6 @@ from storage import beginning
 from storage.errors import RowsInUse
 from storage.snapshot import Snapshot
 from storage.store import Store
-from storage.takedown import Takedown
 
 SECRET = "zebulon quirke asleep under the violet zeppelin"
 
@@ -37,10 +36,6 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def meant(*snapshots: str) -> Takedown:
-    return Takedown("t", "somebody", [], [], [], [], [], [SECRET], snapshots=snapshots)
-
-
 def test_a_run_that_trains_on_such_rows_is_told_also_if_it_began_before_the_last_takedown(
     store: Store,
 ) -> None:
@@ -55,14 +50,14 @@ def test_a_run_that_trains_on_such_rows_is_told_also_if_it_began_before_the_last
     thread.start()
     assert taken.wait(10)
     try:
-        with pytest.raises(RowsInUse, match="run r is training"), forget.idle(store, meant("first-1")):
+        with pytest.raises(RowsInUse, match="run r is training"), forget.idle(store, ["first-1"]):
             pass
-        with forget.idle(store, meant("another")):
+        with forget.idle(store, ["another"]):
             pass
     finally:
         over.set()
         thread.join()
-    with forget.idle(store, meant("first-1")):
+    with forget.idle(store, ["first-1"]):
         pass
 
 

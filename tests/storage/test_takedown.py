@@ -149,6 +149,29 @@ def test_gaps_keep_places_also_when_more_is_forgotten_later(used: Store) -> None
     assert len(amend.former(used, twice.name)) == 2
 
 
+def test_what_comes_after_it_was_written_down_is_reached_and_recorded(used: Store, ingest) -> None:
+    """A snapshot and a run that began meanwhile; of two takedowns that wait, each tells of what it amended itself."""
+    takedown.write_down(used, asked(used))
+    assert Blocklist.load(used).holds("sample", GONE), "nothing of it comes in from here on"
+    ingest("three", ["e5"])
+    create(used, "third", **TOKENS)
+    plan = {"run_id": ["later"], "step": [0], "sample_ids": [[GONE]]}
+    used.append("batch_plan", pa.table(plan), parts=["later"])
+    saved = {"checkpoint_id": ["saw it"], "run_id": ["later"], "step": [1], "snapshot": ["third"]}
+    used.append("checkpoints", pa.table(saved), parts=["later"])
+    another = takedown.Takedown("another", "x", [], [], ["c3"], [], [], [])
+    takedown.write_down(used, takedown.weighed(used, another))
+    done(used)
+    told = {one["request_id"]: json.loads(one["affected"]) for one in takedown.records(used)}
+    assert told["takedown"]["snapshots"] == {"first": "first-1", "second": "second-1", "third": "third-1"}
+    assert told["another"]["snapshots"] == {
+        "first-1": "first-2",
+        "second-1": "second-2",
+        "third-1": "third-2",
+    }
+    assert [one["checkpoint_id"] for one in told["takedown"]["checkpoints"]] == ["saw it", "late"]
+
+
 def test_places_among_gaps() -> None:
     free = [place for place in range(12) if place not in (0, 3, 4, 9)]
     assert [amend.moved(rank, [4, 0, 9, 3]) for rank in range(len(free))] == free
