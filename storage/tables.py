@@ -147,9 +147,7 @@ TABLES: dict[str, Table] = {
                 Column("allowed", BOOL, "Whether it may be taken."),
                 Column("basis", STRING, "The sign: robots, x-robots-tag, meta, tdmrep or none."),
                 Column(
-                    "evidence",
-                    STRING,
-                    "The words that say so, or the digest of the file that does not forbid.",
+                    "evidence", STRING, "The words that say so, or the digest of a file that forbids nothing."
                 ),
                 Column("evidence_url", STRING, "Where they stand."),
                 at("When it was decided."),
@@ -263,9 +261,7 @@ TABLES: dict[str, Table] = {
                 RUN_ID,
                 Column("kind", STRING, "ingest, fit, train, evaluate, export or snapshot."),
                 Column(
-                    "state",
-                    STRING,
-                    "started, finished or failed: one row each; contaminated: taken knowingly.",
+                    "state", STRING, "started, finished, failed: a row each; contaminated: knowingly taken."
                 ),
                 Column("snapshot", STRING, "The snapshot read or made."),
                 Column("config", STRING, "JSON of the settings."),
@@ -294,9 +290,7 @@ TABLES: dict[str, Table] = {
             (
                 RUN_ID,
                 Column("step", LONG, "Optimizer step."),
-                Column(
-                    "slot", INT, "Row of the batch; beyond its rows, the items of each further objective."
-                ),
+                Column("slot", INT, "Row of the batch; beyond its rows, items of each further objective."),
                 Column("sample_ids", pa.list_(STRING), "Samples packed in that row, in order."),
                 PART,
             ),
