@@ -104,7 +104,7 @@ class Web:
         self._loop.close()
 
     async def _begin(self) -> None:
-        self._fetcher, self._hosts = Fetcher(self.settings), Hosts(self.settings)
+        self._fetcher, self._hosts = Fetcher(self.settings, self._refused), Hosts(self.settings)
         if self._ends_at is not None:
             self._loop.call_later(max(0.0, self._ends_at - time.monotonic()), self._stop)
 
@@ -219,10 +219,7 @@ class Web:
             answered = await self._fetcher.step(trip)
             self._learn(host, url)
             if not answered:  # redirected to another host: in its queue
-                if self._refused.url(str(trip.target)):
-                    self._answer(ticket, Fetched(ticket.url, error=FORGOTTEN))
-                else:
-                    self._queue(ticket)
+                self._queue(ticket)
                 return
             ticket.trip = None
             await self._after(ticket, trip.found)

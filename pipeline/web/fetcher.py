@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from pipeline.refused import FORGOTTEN, Refused
 from pipeline.web import consent
 from pipeline.web.addresses import Gate
 from pipeline.web.body import Body
@@ -63,8 +64,8 @@ class Trip:
 class Fetcher:
     """Fetches over connections that are kept."""
 
-    def __init__(self, settings: FetchSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: FetchSettings, refused: Refused) -> None:
+        self.settings, self._refused = settings, refused
         self.consent = Consent(settings, self._for_consent)
         self.asides: deque[Fetched] = deque()
         """robots.txt, tdmrep.json, pages and lists: what was fetched beside the pictures, for the ledger."""
@@ -124,6 +125,8 @@ class Fetcher:
         while True:
             if target.scheme not in ("http", "https") or not target.host:
                 raise FetchError("forbidden_address", f"{target.scheme or 'no'} scheme")
+            if self._refused.url(str(target)):
+                raise FetchError(FORGOTTEN)
             if trip.host != here:
                 return False
             if trip.requests > self.settings.redirects:

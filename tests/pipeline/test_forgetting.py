@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -82,6 +83,29 @@ def test_a_url_and_a_host_are_not_asked_for_again(
     mill.take(source, settings=SETTINGS)
     assert asked == [] and mill.rows("SELECT url FROM attempts") == []
     assert mill.rows("SELECT kept, adds_up FROM funnel_check") == [{"kept": 0, "adds_up": True}]
+
+
+@pytest.mark.parametrize("where", ["/bb.png", "http://localhost:{port}/bb.png"])
+def test_a_redirect_to_what_was_forgotten_is_not_followed(mill: Mill, where: str, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        if path == "/moved.png":
+            return 302, {"Location": where}, b""
+        return 200, {"Content-Type": "image/png"}, picture(len(path))
+
+    with answering(answer) as base:
+        where = where.format(port=base.rpartition(":")[2])
+        forget(mill.store, urls=(urljoin(base, where),))
+        listing = tmp_path / "list.csv"
+        listing.write_text("url,text\nmoved.png,about it\na.png,about a\n")
+        mill.take(UrlList(path=str(listing), base_url=base + "/"), settings=SETTINGS)
+    assert sorted(asked) == ["/a.png", "/moved.png"]
+    assert mill.rows("SELECT came_in, kept, adds_up FROM funnel_check") == [
+        {"came_in": 2, "kept": 1, "adds_up": True}
+    ]
+    assert mill.rows("SELECT reason FROM decisions WHERE NOT kept") == [{"reason": "forgotten"}]
 
 
 def collected(store: Store, rows: Rows, part: str) -> list[str]:
