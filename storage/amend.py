@@ -52,24 +52,20 @@ ORDER BY 1, 2 NULLS FIRST, 3
 """
 
 
-def amend(store: Store, row: dict[str, Any], doomed: pa.Table, request: str) -> str | None:
-    """Puts a snapshot without some rows (`doomed`: sample_id) in the place of another, before they are purged; its name, or
-    None if none of them was a member, or another stands there already.
+def amend(store: Store, row: dict[str, Any], doomed: pa.Table, request: str) -> str:
+    """Puts a snapshot without some rows (`doomed`: sample_id) in the place of one that holds such, before they are purged; its
+    name.
 
     Killed anywhere, it makes the same snapshot again; what was written is not written twice.
     """
-    if row["amended_by"]:
-        return None
     part, known = part_of(row["snapshot"], request), listing(store)
-    made = next((one["snapshot"] for one in known if one["part"] == part), None)
-    if made is None:
+    after = next((one["snapshot"] for one in known if one["part"] == part), None)
+    if after is None:
         with Snapshot.from_row(store, row).connect() as con:
             con.register("doomed", doomed)
-            if not snapshots.count(con, "FROM members SEMI JOIN doomed USING (sample_id)"):
-                return None
-            made = _write(store, con, row, {one["snapshot"] for one in known}, part)
-    _point(store, row["snapshot"], made)
-    return made
+            after = _write(store, con, row, {one["snapshot"] for one in known}, part)
+    _point(store, row["snapshot"], after)
+    return after
 
 
 def made(store: Store, request: str) -> dict[str, str]:

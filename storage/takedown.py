@@ -11,13 +11,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from storage import amend, blocklist, catalog, parts, purge
+from storage import amend, blocklist, catalog, clock, parts, purge
 from storage.blocklist import Entry
 from storage.contamination import folded
 from storage.snapshot import listing
@@ -173,7 +172,8 @@ def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
     with store.lock(MAINTAIN), store.lock("snapshot"), store.lock():
         parts.sweep(store, alone=True)
         _block(store, planned)
-        for row in listing(store):
+        names = held(store, planned)
+        for row in [one for one in listing(store) if one["snapshot"] in names]:
             amend.amend(store, row, given["doomed"], request)
         with purge.asking(store, given) as con:
             for one in tables(store):
@@ -201,7 +201,7 @@ def record(store: Store, planned: Takedown, done: Mapping[str, Any]) -> dict[str
         "affected": json.dumps(
             {"snapshots": done["amended"], "checkpoints": done["checkpoints"]}, sort_keys=True
         ),
-        "recorded_at": datetime.now(UTC),
+        "recorded_at": clock.after(store, "forgotten"),
     }
     row["seal"] = blocklist.seal(key, sealed(row))
     store.append("forgotten", _typed(store, "forgotten", [row]), parts=[planned.request_id])
