@@ -58,11 +58,12 @@ class Caption(AnswerTask):
             with given.snapshot.connect() as db:
                 known = db.sql(KNOWN, params={"lang": lang, "most": self.neighbours}).fetchall()
             if not known:
-                return None
+                said |= dict.fromkeys(places, "")
+                continue
             shown = given.hands.pixels([asked[place].image_id for place in places])
             near = nearest_by_pixels(given.hands.pixels([image for image, _ in known]), shown)
             said |= {place: known[at][1] for place, at in zip(places, near.tolist(), strict=True)}
-        return [said[place] for place in range(len(asked))]
+        return [said[place] for place in range(len(asked))] if any(said.values()) else None
 
 
 def combination(given: Given, text: str) -> tuple[str, ...]:
