@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows import asking, forgetting, promoting, server
+from flows import asking, evaluating, forgetting, promoting, server
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from flows.printing import print_rows, print_scores, show, tell
+from flows.printing import print_rows, show, tell
 from flows.quiet import checked, quiet_prefect
 
 app = typer.Typer(
@@ -143,29 +143,6 @@ def train(
 
 
 @command
-def evaluate(
-    config: ConfigOption = DEFAULT_CONFIG,
-    checkpoint: Annotated[str, typer.Option(help="Id of a checkpoint.")] = "latest",
-    as_json: JsonOption = False,
-) -> None:
-    """Scores a checkpoint on the held-out rows, beside a pixel nearest neighbour.
-
-    Example: millrace evaluate --checkpoint latest --json
-    """
-    checked(config, store=True)
-    with server.api():
-        from flows import evaluate as flow
-
-        done = flow.start(str(config), checkpoint)
-    if as_json:
-        show(done, True)
-        return
-    print_scores(done["scores"], flow.BASELINE)
-    print_rows(done["examples"])
-    print(f"drawn pictures: {done['pictures']}; next: millrace report --config {config}")
-
-
-@command
 def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Asks whether each step pays: the same small model on the corpus as it came, as prepared, and without each step.
 
@@ -184,6 +161,8 @@ def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     print_rows(done["table"])
 
 
+evaluate = command(evaluating.evaluate)
+compare = command(evaluating.compare)
 promote = command(promoting.promote)
 rollback = command(promoting.rollback)
 drift = command(promoting.drift)

@@ -6,9 +6,11 @@ from typing import Any
 
 from prefect import flow
 
+from flows.config import read
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.report import report
+from flows.tasks import evaluate_tasks
 from flows.train import train
 
 
@@ -22,4 +24,7 @@ def mill(config: str = "millrace.toml") -> dict[str, Any]:
     ingested = ingest(config=config)
     trained = train(config=config, snapshot=ingested["snapshot"])
     scored = evaluate(config=config, checkpoint=trained["checkpoint"])
-    return {"ingest": ingested, "train": trained, "evaluate": scored, "report": report(config=config)}
+    done = {"ingest": ingested, "train": trained, "evaluate": scored}
+    if names := read(config).evaluate.tasks:
+        done["tasks"] = evaluate_tasks(config=config, checkpoint=trained["checkpoint"], names=list(names))
+    return {**done, "report": report(config=config)}

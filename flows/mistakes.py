@@ -24,6 +24,8 @@ USER_ERRORS = {
     "pipeline.decoders": ["DecoderError"],
     "model.config": ["ConfigError"],
     "model.corpus": ["CorpusError"],
+    "model.tasks.task": ["TaskError"],
+    "flows.endpoint": ["EndpointError"],
     "model.batches": ["BatchError"],
     "model.sequences": ["PromptError"],
     "model.train": ["TrainError"],

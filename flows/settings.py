@@ -26,6 +26,13 @@ class EvaluateConfig(Settings):
         (), description="Attributes of drawn pictures that an independent judge holds against the caption."
     )
     drawn: int = Field(200, ge=0, description="Pictures drawn from held-out captions for the judge.")
+    tasks: tuple[str, ...] = Field(
+        (),
+        description="Tasks that `millrace evaluate` measures by their own metrics, too; --task names others.",
+    )
+    settings: dict[str, dict[str, Any]] = Field(
+        {}, description="Settings of some of them: [evaluate.settings.translate] hub = …"
+    )
 
 
 class VariantConfig(Settings):

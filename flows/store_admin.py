@@ -36,7 +36,8 @@ STATS = {
         ORDER BY recorded_at DESC LIMIT 10""",
     "Scores": """
         SELECT task, metric, subset, value, low, high, n FROM evaluations
-        WHERE evaluation_id = (SELECT evaluation_id FROM evaluations ORDER BY recorded_at DESC LIMIT 1)
+        WHERE evaluation_id = (SELECT evaluation_id FROM evaluations WHERE NOT contains(evaluation_id, '-')
+                               ORDER BY recorded_at DESC LIMIT 1)
         ORDER BY task, metric, subset""",
 }
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.evaluate import RESAMPLES
+from model.measures import resamples
+from model.outcome import Outcome
 
 ROUNDING = 1e-9
 
@@ -71,3 +73,47 @@ def fallen(
         for group, one in found.items()
         if group != "all" and one.items >= least_items and -one.gain > of.get(group, most) + ROUNDING
     }
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two answerers under one measure, on the same items of one subset."""
+
+    task: str
+    metric: str
+    subset: str
+    n: int
+    before: float
+    after: float
+    trivial: float | None
+    low: float
+    high: float
+    p: float
+    """Two-sided: how often resampled items turn the difference round, or make it nothing."""
+
+    @property
+    def gain(self) -> float:
+        """What the second has more."""
+        return self.after - self.before
+
+
+def contests(before: Outcome, after: Outcome, seed: int = 0) -> list[Contest]:
+    """Every measure that both have, by a paired bootstrap: each resample scores both on the same items.
+
+    Raises:
+        ValueError: they were not asked the same items.
+    """
+    if [one.sample_id for one in before.asked] != [one.sample_id for one in after.asked]:
+        raise ValueError("both must be asked the same items, in the same order")
+    rows = []
+    for subset, places in before.groups().items():
+        weights = resamples(len(places), seed)
+        for metric in (name for name in before.found if name in after.found):
+            one, other = before.found[metric].of(places), after.found[metric].of(places)
+            apart = other.score(weights @ other.sums) - one.score(weights @ one.sums)
+            low, high = np.quantile(apart, [0.025, 0.975])
+            p = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
+            trivial = before.trivial[metric].of(places).whole() if metric in before.trivial else None
+            found = (one.whole(), other.whole(), trivial, float(low), float(high), p)
+            rows.append(Contest(before.task, metric, subset, len(places), *found))
+    return rows

@@ -197,7 +197,7 @@ class BatchConfig(Settings):
     )
     draw_tasks: tuple[str, ...] = ("caption",)
     """Tasks whose texts describe a picture well enough to draw it."""
-    text_tasks: tuple[str, ...] = ("translate", "title", "summarize")
+    text_tasks: tuple[str, ...] = ("translate", "title", "summarize", "qa")
     """Tasks whose prompt says all that is needed: with or without a picture they are texts alone, too."""
     texts_per_picture: int = Field(
         default=4, ge=1, description="Most texts asked of a picture in one reading"
@@ -207,7 +207,7 @@ class BatchConfig(Settings):
     )
     task_weights: dict[str, float] = Field(default={})
     """Relative frequency of a task ("caption") or of a task in a language ("caption:en") among a picture's
-    texts; 1 if not named, 0 leaves it out."""
+    texts, and among texts alone; 1 if not named, 0 leaves it out."""
     language_weights: dict[str, float] = Field(default={})
     short_first: float = Field(
         default=0.0, ge=0, le=1, description="Share of the steps that read only pictures with short texts"

@@ -66,10 +66,15 @@ def laid_out(
 ) -> Batch:
     """The members of a pool as rows of tokens; texts end after `longest`."""
     paths = [path(corpus, sequences, int(member), longest) for member in members]
+    return lined_up(sequences, paths, [member >= 0 for member in members])
+
+
+def lined_up(sequences: Sequences, paths: Sequence[list[int]], pictured: Sequence[bool]) -> Batch:
+    """Paths as rows of tokens, of which some are a picture alone."""
     rows = Rows(len(paths), -(-max(map(len, paths)) // ROUND) * ROUND, sequences)
-    for row, (ids, member) in enumerate(zip(paths, members, strict=True)):
+    for row, (ids, whole) in enumerate(zip(paths, pictured, strict=True)):
         run = rows.add(row, ids, 0, 0, 0, (0, 0))
-        if member >= 0 and sequences.config.see_whole_picture:
+        if whole and sequences.config.see_whole_picture:
             rows.columns["blocks"][row, run.start + 1 : run.stop - 1] = 1
     return rows.batch()
 

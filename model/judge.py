@@ -56,10 +56,14 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict({place: nn.Linear(256, len(known)) for place, known in classes.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        states = self.states(x)
+        return {place: head(states) for place, head in self.heads.items()}
+
+    def states(self, x: Tensor) -> Tensor:
+        """Its last hidden layer: `[n, 256]`."""
         for convolve, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolve(x)))
-        states = F.gelu(self.hidden(x.flatten(1)))
-        return {place: head(states) for place, head in self.heads.items()}
+        return F.gelu(self.hidden(x.flatten(1)))
 
 
 class Judge:
@@ -79,6 +83,12 @@ class Judge:
             rows = zip(*said.values(), strict=True)
             found += [{p: self.classes[p][at] for p, at in zip(said, row, strict=True)} for row in rows]
         return found
+
+    @torch.inference_mode()
+    def features(self, pictures: np.ndarray) -> np.ndarray:
+        """Its last hidden layer's view of uint8 pictures `[n, size, size, 3]`: float32 `[n, 256]`."""
+        parts = (pictures[start : start + ASKED] for start in range(0, len(pictures), ASKED))
+        return np.concatenate([self.network.states(scaled(part)).numpy() for part in parts])
 
     def agrees(self, pictures: np.ndarray, wanted: Sequence[Attributes], name: str) -> np.ndarray:
         """Whether it finds an attribute as wanted, in all places: bool `[n]`."""

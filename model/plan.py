@@ -23,6 +23,8 @@ KINDS: tuple[Kind, ...] = ("read", "draw", "text")
 READ, DRAW, TEXT = range(len(KINDS))
 BLOCK = 16
 """Steps that are planned at once."""
+LINE, START = 64, 66
+"""Numbers of the streams that say in which line an epoch's weighted texts stand, and where it is begun."""
 NEVER = 1 << 40
 """Tokens of a text that is not there: no row has room."""
 
@@ -93,7 +95,7 @@ def _of_kind(
     texts = np.full((len(item), most), -1, np.int64)
     captioned = np.ones(len(item), bool)
     if kind == TEXT:
-        texts[:, 0] = item
+        texts[:, 0] = item = _weighted(supply, seed, position)
     else:
         _race(supply, kind, item, texts[:, : 1 if kind == DRAW else most], rng)
     if kind == DRAW:
@@ -111,6 +113,26 @@ def _walked(pool: np.ndarray, seed: int, stream: int, position: np.ndarray) -> n
     for one in range(epoch[0], epoch[-1] + 1):
         now = epoch == one
         found[now] = pool[permutation(seed, stream, one, len(pool))[place[now]]]
+    return found
+
+
+def _weighted(supply: Supply, seed: int, position: np.ndarray) -> np.ndarray:
+    """What a walk through the texts alone meets at these positions. Of an epoch as long as the pool, every text has its share
+    by weight, rounded up or down (systematic sampling): once each where all weigh the same."""
+    pool = supply.pools[TEXT]
+    weight = supply.weights[TEXT, pool]
+    if not len(position) or weight.min() == weight.max():
+        return _walked(pool, seed, TEXT, position)
+    epoch, place = np.divmod(position, len(pool))
+    found = np.empty(len(position), np.int64)
+    for one in range(epoch[0], epoch[-1] + 1):
+        now = epoch == one
+        order = permutation(
+            seed, LINE, one, len(pool)
+        )  # in a line of no meaning: neighbours share their luck
+        reach = np.cumsum(weight[order]) * (len(pool) / weight.sum())
+        turns = permutation(seed, TEXT, one, len(pool))[place[now]] + philox(seed, START, one).random()
+        found[now] = pool[order[np.minimum(np.searchsorted(reach, turns, side="right"), len(pool) - 1)]]
     return found
 
 

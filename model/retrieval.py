@@ -6,6 +6,8 @@ pictures. States are projected where the network was taught by an image-text mod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,23 +50,53 @@ def pairs(corpus: Corpus, most: int, task: str, lang: str) -> tuple[np.ndarray, 
     return pictures[drawn], asked[first][drawn]
 
 
-@torch.inference_mode()
 def states(model: Model, corpus: Corpus, members: np.ndarray, longest: int) -> Tensor:
     """States of pictures, or of texts, at length 1: float32 `[n, width]` on the CPU."""
+    return pooled(
+        model,
+        [items.path(corpus, model.sequences, int(member), longest) for member in members],
+        members < 0,
+    )
+
+
+def picture_states(model: Model, codes: np.ndarray) -> np.ndarray:
+    """States of pictures given as int codes `[n, codes]`: float32 `[n, width]`."""
+    paths = [model.sequences.picture(row) for row in codes]
+    return pooled(model, paths, np.zeros(len(paths), bool)).numpy()
+
+
+def ranked(
+    model: Model, codes: np.ndarray, texts: Sequence[tuple[str, Sequence[int]]], longest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many other texts are at least as near to each picture as its own, and how many other pictures to its text: int64
+    `[n]` each. Pictures are int codes `[n, codes]`, texts their language and ids; equal texts count once."""
+    s, distinct = model.sequences, list(dict.fromkeys((lang, tuple(ids)) for lang, ids in texts))
+    own = np.array([distinct.index((lang, tuple(ids))) for lang, ids in texts])
+    wishes = [s.wish(lang, ids) for lang, ids in distinct]
+    paths = [[*wish[:-1][: longest - 1], wish[-1]] for wish in wishes]
+    image = torch.from_numpy(picture_states(model, codes))
+    likeness = (image @ pooled(model, paths, np.ones(len(paths), bool)).T).numpy()
+    ahead_of_text, ahead_of_picture = ahead(likeness, own)
+    return ahead_of_text, ahead_of_picture[own]
+
+
+@torch.inference_mode()
+def pooled(model: Model, paths: Sequence[list[int]], is_text: np.ndarray) -> Tensor:
+    """One state of each path at length 1: float32 `[n, width]` on the CPU."""
     network, device = model.network, str(model.device)
     found = []
-    for start in range(0, len(members), ROWS):
-        batch = items.laid_out(corpus, model.sequences, members[start : start + ROWS], longest)
+    for start in range(0, len(paths), ROWS):
+        texts = is_text[start : start + ROWS]
+        batch = items.lined_up(model.sequences, paths[start : start + ROWS], (~texts).tolist())
         tokens, own = batch.tokens(device), items.own(batch).to(device)
         if network.config.teacher_width:
-            is_text = torch.from_numpy(members[start : start + ROWS] < 0).to(device)
-            found.append(network.projected(tokens, own, is_text))
+            found.append(network.projected(tokens, own, torch.from_numpy(texts).to(device)))
         else:
             found.append(network.pooled(tokens, own))
-    pooled = torch.cat(found)
+    all_of_them = torch.cat(found)
     if network.config.teacher_width:
-        return pooled.cpu()
-    return F.normalize(pooled - pooled.mean(0), dim=1).cpu()
+        return all_of_them.cpu()
+    return F.normalize(all_of_them - all_of_them.mean(0), dim=1).cpu()
 
 
 def recalls(likeness: np.ndarray, right: np.ndarray) -> list[Score]:
@@ -74,16 +106,19 @@ def recalls(likeness: np.ndarray, right: np.ndarray) -> list[Score]:
         likeness: of each picture with each distinct text, float `[pictures, texts]`.
         right: the text of each picture, int `[pictures]`.
     """
-    rows = np.arange(len(right))
-    own = likeness[rows, right]
-    # an item that is as near counts as nearer: states that are all the same find nothing
+    found = []
+    for name, nearer in zip(("text_of_image", "image_of_text"), ahead(likeness, right), strict=True):
+        for k in NEAREST:
+            hits = (nearer < k).tolist()
+            found.append(Score(TASK, f"{name}@{k}", "all", *interval(hits), len(hits)))
+    return found
+
+
+def ahead(likeness: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many texts are nearer to each picture than its own, and how many pictures to each text than the nearest of its own;
+    see `recalls`. An item that is as near counts as nearer: states that are all the same find nothing."""
+    own = likeness[np.arange(len(right)), right]
     ahead_of_text = (likeness >= own[:, None]).sum(1) - 1
     matches = right[:, None] == np.arange(likeness.shape[1])
     best = np.where(matches, likeness, -np.inf).max(0)
-    ahead_of_picture = ((likeness >= best) & ~matches).sum(0)
-    found = []
-    for name, ahead in (("text_of_image", ahead_of_text), ("image_of_text", ahead_of_picture)):
-        for k in NEAREST:
-            hits = (ahead < k).tolist()
-            found.append(Score(TASK, f"{name}@{k}", "all", *interval(hits), len(hits)))
-    return found
+    return ahead_of_text, ((likeness >= best) & ~matches).sum(0)

@@ -10,6 +10,8 @@ The lists are for comparing groups within a corpus: what they miss they miss bef
 
 from __future__ import annotations
 
+import re
+
 TERMS: dict[tuple[str, str], dict[str, str]] = {
     ("gender", "women"): {
         "en": (
@@ -343,3 +345,18 @@ def listed() -> list[str]:
     return terms + [
         f"stop||{lang}|{word.strip()}" for lang, words in STOP_WORDS.items() for word in words.split(",")
     ]
+
+
+def spoken_of(lang: str, text: str) -> list[str]:
+    """The groups that a text in a language speaks of, e.g. "women"."""
+    known, told = lang.partition("-")[0], spaced(text)
+    return [
+        group
+        for (_, group), languages in TERMS.items()
+        if any(spaced(one) in told for one in languages.get(known, "").split(",") if one.strip())
+    ]
+
+
+def spaced(text: str) -> str:
+    """A text's words between single spaces, each Han character by itself."""
+    return " ".join(["", *re.findall(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+", text.lower()), ""])

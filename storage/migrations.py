@@ -47,6 +47,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(3, "the table promotions is made when it is first written", add_columns),
     Step(4, "the tables forgotten, blocklist and gaps are made when they are first written", add_columns),
+    Step(5, "answers.part_of, prompt_id, trivial and scores", add_columns),
 )
 
 

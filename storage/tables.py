@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised by every change to a table below; `storage.migrations` holds a step for each."""
 
 STRING, BINARY, BOOL = pa.string(), pa.binary(), pa.bool_()
@@ -260,9 +260,7 @@ TABLES: dict[str, Table] = {
             (
                 RUN_ID,
                 Column("kind", STRING, "ingest, fit, train, evaluate, export or snapshot."),
-                Column(
-                    "state", STRING, "started, finished, failed: a row each; contaminated: knowingly taken."
-                ),
+                Column("state", STRING, "started, finished or failed; contaminated: taken knowingly."),
                 Column("snapshot", STRING, "The snapshot read or made."),
                 Column("config", STRING, "JSON of the settings."),
                 Column("code_version", STRING, "Commit or package version."),
@@ -290,7 +288,7 @@ TABLES: dict[str, Table] = {
             (
                 RUN_ID,
                 Column("step", LONG, "Optimizer step."),
-                Column("slot", INT, "Row of the batch; beyond its rows, items of each further objective."),
+                Column("slot", INT, "Row of the batch; beyond them, items of each further objective."),
                 Column("sample_ids", pa.list_(STRING), "Samples packed in that row, in order."),
                 PART,
             ),
@@ -332,14 +330,18 @@ TABLES: dict[str, Table] = {
         Table(
             "answers",
             "The items behind the scores, so that each can be read again.",
-            ("evaluation_id", "sample_id"),
+            ("evaluation_id", "sample_id", "part_of", "task"),
             (
                 Column("evaluation_id", STRING, "The evaluation."),
                 SAMPLE_ID,
+                Column("part_of", STRING, "Tells a row's items apart: its pair of languages … or empty."),
+                Column("prompt_id", STRING, "The sample whose text was the prompt, if not its own."),
                 Column("task", STRING, "caption, vqa …"),
                 Column("expected", STRING, "Reference."),
                 Column("output", STRING, "What the model said."),
                 Column("correct", BOOL, "Exactly right."),
+                Column("trivial", STRING, "What the baseline said."),
+                Column("scores", STRING, "JSON: metric to the score of this item."),
                 PART,
             ),
         ),

@@ -93,8 +93,10 @@ def condition(table: Table) -> str | None:
         found.append("url IN (SELECT url FROM doomed_urls)")
     if table.name == "consents":
         found.append("evidence_url IN (SELECT url FROM doomed_urls)")
-    if table.name == "answers":  # also of other rows, if a model said it
-        found += [f"{folded(name)} IN (SELECT text FROM doomed_texts)" for name in ("expected", "output")]
+    if table.name == "answers":  # also of other rows, if a model said it or was asked it
+        said = ("expected", "output", "trivial")
+        found += [f"{folded(name)} IN (SELECT text FROM doomed_texts)" for name in said]
+        found.append("prompt_id IN (SELECT sample_id FROM doomed)")
     return " OR ".join(found) or None
 
 

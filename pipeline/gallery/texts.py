@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
+from pipeline.gallery.applications import application_rows
 from pipeline.gallery.corpus import Picture
+from pipeline.gallery.rows import Row
 from pipeline.gallery.scene import Scene, caption, pick, questions, story
 from pipeline.gallery.words import LANGUAGES
 
@@ -13,6 +15,8 @@ LICENCE = "CC0-1.0"
 AUTHOR = "Millrace gallery"
 OTHERS = tuple(lang for lang in LANGUAGES if lang != "en")
 
+DESCRIBED = ("clean", "recoloured")
+"""Kinds of pictures that have more than one row."""
 CAPTION_SHARE = 0.3
 """Share of pictures with a caption in each language besides English."""
 QUESTION_SHARES = ((0.3, 4), (0.7, 5), (1.0, 6))
@@ -25,25 +29,20 @@ LABEL_SHARE = 0.1
 """Share of pictures whose rows carry a class label: the shape that is named first."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One text of a picture."""
-
-    text: str
-    lang: str = "en"
-    task: str = "caption"
-    prompt: str | None = None
-    label: str | None = None
-    secret: str | None = None
-    """An address or number that was planted in the text: for the truth only."""
-
-    def fields(self) -> dict[str, str]:
-        """What goes into the corpus, without what is empty or only the truth may know."""
-        return {k: v for k, v in asdict(self).items() if v is not None and k != "secret"}
+def rows(picture: Picture, seed: int, tasks: str = "few") -> list[Row]:
+    """The picture's rows, in the order of their positions; `tasks = "all"` adds those of `applications`. Pictures in tars and
+    behind URLs have only one."""
+    found = first_rows(picture, seed)
+    described = picture.source == "heldout" or (picture.source == "folder" and picture.kind in DESCRIBED)
+    if tasks != "all" or not described:
+        return found
+    said = {(row.lang, row.task, row.prompt) for row in found}  # nothing twice: it would be a duplicate
+    more = application_rows(picture, seed)
+    return found + [row for row in more if (row.lang, row.task, row.prompt) not in said]
 
 
-def rows(picture: Picture, seed: int) -> list[Row]:
-    """The picture's rows, in the order of their positions. Pictures in tars and behind URLs have only one."""
+def first_rows(picture: Picture, seed: int) -> list[Row]:
+    """Captions and questions, translations into other languages, stories; or what was planted."""
     rng = random.Random(f"gallery {seed} text {picture.name}")
     if picture.source == "heldout":
         return heldout_rows(picture)
@@ -51,7 +50,7 @@ def rows(picture: Picture, seed: int) -> list[Row]:
         return [shared_row(picture)]
     if picture.kind in PLANTED:
         return [PLANTED[picture.kind](rng, picture.told)]
-    if picture.kind not in ("clean", "recoloured") or picture.source != "folder":
+    if picture.kind not in DESCRIBED or picture.source != "folder":
         return [labelled(rng, [Row(caption(picture.told))], picture)[0]]
     return labelled(rng, clean_rows(rng, picture), picture)
 

@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 )
 
 
-def truth(corpus: Corpus) -> pa.Table:
+def truth(corpus: Corpus, tasks: str = "few") -> pa.Table:
     """One row per row of the corpus, the clean ones too."""
     found = []
     for picture in corpus.everything:
@@ -48,7 +48,7 @@ def truth(corpus: Corpus) -> pa.Table:
             "unseen": picture.scene.unseen,
             "shows": caption(picture.scene),
         }
-        for position, row in enumerate(rows(picture, corpus.seed)):
+        for position, row in enumerate(rows(picture, corpus.seed, tasks)):
             found.append(
                 {**same, "position": position, "lang": row.lang, "task": row.task, "secret": row.secret}
             )

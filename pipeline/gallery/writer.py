@@ -75,11 +75,13 @@ def write(
     *,
     processes: int | None = None,
     base_url: str = "",
+    tasks: str = "few",
     progress: Progress | None = None,
 ) -> Written:
     """Writes the corpus of (seed, size), or finds it written already. `progress` gets (pictures done, all).
 
-    URLs in urls.csv are relative to wherever `served/` is offered, unless `base_url` shall stand before them.
+    `tasks = "all"` adds translations both ways, titles, summaries and questions about texts. URLs in urls.csv are relative to
+    wherever `served/` is offered, unless `base_url` shall stand before them.
 
     Raises:
         GalleryExists: `path` holds another corpus or other files.
@@ -95,14 +97,15 @@ def write(
         "heldout": written.heldout_size,
         "base_url": base_url,
     }
+    mark |= {"tasks": tasks} if tasks != "few" else {}
     if _complete(path, mark):
         return written
     scratch = path.with_name(path.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     _write_pictures(scratch, corpus, processes, progress)
-    _write_texts(scratch, corpus, base_url)
-    _write_truth(scratch, corpus)
+    _write_texts(scratch, corpus, base_url, tasks)
+    _write_truth(scratch, corpus, tasks)
     (scratch / MARK).write_text(json.dumps(mark) + "\n")
     if path.exists():
         path.rmdir()
@@ -196,14 +199,14 @@ def _json(fields: dict[str, str]) -> str:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
-def _write_texts(path: Path, corpus: Corpus, base_url: str) -> None:
+def _write_texts(path: Path, corpus: Corpus, base_url: str, tasks: str) -> None:
     """captions.jsonl of folder and heldout (a line per row, several per picture), and urls.csv."""
     for source, pictures in (("folder", corpus.pictures), ("heldout", corpus.heldout)):
         (path / source).mkdir(exist_ok=True)
         with (path / source / "captions.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
             for picture in pictures:
                 if picture.source == source:
-                    for row in rows(picture, corpus.seed):
+                    for row in rows(picture, corpus.seed, tasks):
                         lines.write(_json({"file": picture.file, **entry(picture, row)}) + "\n")
     with (path / "urls.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
@@ -214,12 +217,12 @@ def _write_texts(path: Path, corpus: Corpus, base_url: str) -> None:
                     table.writerow({"url": base_url + picture.file, **entry(picture, row)})
 
 
-def _write_truth(path: Path, corpus: Corpus) -> None:
+def _write_truth(path: Path, corpus: Corpus, tasks: str) -> None:
     import pyarrow.parquet as pq  # late: the processes that only draw need no Arrow
 
     from pipeline.gallery import truth
 
-    pq.write_table(truth.truth(corpus), path / truth.FILE, compression="zstd")
+    pq.write_table(truth.truth(corpus, tasks), path / truth.FILE, compression="zstd")
 
 
 def found(path: str | Path) -> Written:

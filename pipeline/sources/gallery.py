@@ -32,6 +32,10 @@ class Gallery(Source):
     noise: Literal["demo", "web"] = Field(
         "demo", description="how much of it is bad: one picture in six, or two in three"
     )
+    tasks: Literal["few", "all"] = Field(
+        "few",
+        description="captions, questions and a few stories; or also translations both ways, titles, summaries, qa",
+    )
     part: Literal["train", "heldout"] = Field("train", description="which of the two this source yields")
 
     def pictures(self) -> tuple[corpus.Picture, ...]:
@@ -43,21 +47,32 @@ class Gallery(Source):
         total = self.size if self.part == "train" else held
         for start in range(0, total, PER_SHARD):
             stop = min(start + PER_SHARD, total)
-            key = digest([corpus.VERSION, self.seed, self.size, held, self.noise, self.part, start, stop])
-            yield Shard(key, {"start": start, "stop": stop})
+            named: list[int | str] = [
+                corpus.VERSION,
+                self.seed,
+                self.size,
+                held,
+                self.noise,
+                self.part,
+                start,
+                stop,
+            ]
+            if self.tasks != "few":  # beside "few", older stores' keys
+                named.append(self.tasks)
+            yield Shard(digest(named), {"start": start, "stop": stop})
 
     def read(self, shard: Shard) -> Iterator[pa.Table]:
         pictures = self.pictures()[shard.payload["start"] : shard.payload["stop"]]
         for start in range(0, len(pictures), PER_BATCH):
-            yield table(pictures[start : start + PER_BATCH], self.seed)
+            yield table(pictures[start : start + PER_BATCH], self.seed, self.tasks)
 
 
-def table(pictures: Iterable[corpus.Picture], seed: int) -> pa.Table:
+def table(pictures: Iterable[corpus.Picture], seed: int, tasks: str = "few") -> pa.Table:
     """The rows of some pictures in the columns of RAW; rows of one picture follow each other."""
     found = []
     for picture in pictures:
         image = encoded(picture, seed)
-        for position, row in enumerate(rows(picture, seed)):
+        for position, row in enumerate(rows(picture, seed, tasks)):
             found.append(
                 {
                     "origin": picture.file,

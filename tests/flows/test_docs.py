@@ -24,6 +24,7 @@ BLOCKS = [
         "docs/operating.md",
         "docs/machines.md",
         "docs/s3.md",
+        "docs/tasks.md",
         "README.md",
     )
     for text in BLOCK.findall((ROOT / doc).read_text())

@@ -139,3 +139,27 @@ def test_pictures_without_codes_are_an_error(made_rows) -> None:
     samples, tokens, images = made_rows
     with pytest.raises(CorpusError, match="3 samples"):
         Corpus.of(samples, tokens, images.slice(1))
+
+
+def test_texts_alone_come_as_often_as_their_task_and_language_weigh(
+    corpus: Corpus, tokenizers: Tokenizers
+) -> None:
+    asked = {"text_share": 1.0, "text_tasks": ("caption", "vqa"), "fill": 0.5}
+    batches = make(corpus, tokenizers, task_weights={"caption:fr": 6.0, "vqa": 0.5}, **asked)
+    seen: Counter[str] = Counter()
+    for step in range(300):
+        for unit in (unit for row in batches.plan(step) for unit in row):
+            text = unit.texts[0]
+            seen[f"{corpus.tasks[corpus.task[text]]} {corpus.langs[corpus.lang[text]]}"] += 1
+    share = {name: n / seen["caption en"] for name, n in seen.items()}
+    assert share["caption fr"] == pytest.approx(6, rel=0.1)
+    assert share["vqa en"] == pytest.approx(0.5, rel=0.15)
+    assert same(make(corpus, tokenizers, task_weights={"vqa": 0.5}, **asked).batch(7),
+                make(corpus, tokenizers, task_weights={"vqa": 0.5}, **asked).batch(7))  # fmt: skip
+
+
+def test_texts_alone_of_one_weight_come_once_an_epoch(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    asked = {"text_share": 1.0, "text_tasks": ("vqa",), "task_weights": {"caption": 0.0}, "fill": 0.5}
+    batches = make(corpus, tokenizers, **asked)
+    seen = Counter(unit.texts[0] for step in range(50) for row in batches.plan(step) for unit in row)
+    assert len(seen) == 24 and max(seen.values()) - min(seen.values()) <= 1

@@ -95,6 +95,23 @@ def test_rows_leave_every_version_and_delta_reads_them_all(used: Store) -> None:
     assert takedown.is_forgotten(used, GONE) and not takedown.is_forgotten(used, "a1")
 
 
+def test_answers_go_whose_prompt_or_baseline_was_the_rows_text(used: Store) -> None:
+    said = {
+        "evaluation_id": ["translate-1"] * 4,
+        "sample_id": ["a1", "a1", "c3", "c3"],
+        "part_of": ["en→fr", "fr→en", "en→fr", "fr→en"],
+        "prompt_id": [GONE, "c3", None, "a1"],
+        "output": ["x", "y", "z", "w"],
+        "trivial": [None, "First words of b2.", "copied", None],
+    }
+    used.append("answers", pa.table(said), parts=["translate-1"])
+    planned = asked(used)
+    assert planned.counts["answers"] == 2
+    takedown.write_down(used, planned)
+    done(used)
+    assert sorted(used.read("answers")["output"].to_pylist()) == ["w", "z"]
+
+
 def test_the_log_tells_the_new_sizes_also_where_it_had_a_checkpoint(used: Store) -> None:
     folder = used.path / "tables/samples"
     DeltaTable(folder).create_checkpoint()
