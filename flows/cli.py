@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from flows import asking, forgetting, promoting, server
+from flows import dashboard as dashboards
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
@@ -390,6 +391,7 @@ def up(
     serving.run(config, port, host)
 
 
+dashboard = command(dashboards.dashboard)
 export = command(exporting.export)
 steps = command(listing.steps)
 lineage = group("lineage", lineages.app)
