@@ -53,8 +53,8 @@ def nearest(seen: Seen, checkpoint: str, words: str) -> list[dict[str, Any]]:
     )
     told = []
     for row in rows:
-        seen_in = "in no batch yet" if not row["times_seen"] else f"in {row['times_seen']:,} batches"
-        told.append({**row, "note": f"{row['alike']:.0%} of the words · {seen_in}"})
+        times = {0: "not seen", 1: "seen once"}.get(row["times_seen"], f"seen {row['times_seen']:,} times")
+        told.append({**row, "note": f"{row['alike']:.0%} of the words · {times}"})
     return samples.told(told)
 
 

@@ -1,4 +1,4 @@
--- What did several evaluations answer to the same items? Drawn by hash; `$which` takes all, those that differ, or those that some got wrong.
+-- What did several evaluations answer to the same items? drawn by hash. `$which` takes all, those that differ, or those that some got wrong.
 WITH given AS (
     SELECT sample_id, task, max(expected) AS expected,
            list({'evaluation_id': evaluation_id, 'output': output, 'correct': correct} ORDER BY evaluation_id) AS answers,
