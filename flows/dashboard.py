@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 
 from flows.config import ConfigError, parse, read, resolve
 from flows.options import DEFAULT_CONFIG, ConfigOption
-from flows.server import LOOPBACK
+from flows.server import LOOPBACK, ServerError
 from pipeline.step import StepError
 
 
@@ -29,8 +30,27 @@ def dashboard(
     from dashboards.app import create_app
 
     app = create_app(mill(config))
-    typer.echo(f"http://{LOOPBACK}:{port}  (Ctrl-C ends it)")
-    uvicorn.run(app, host=LOOPBACK, port=port, log_level="error", server_header=False)
+    with listening(port) as listener:
+        typer.echo(f"http://{LOOPBACK}:{port}  (Ctrl-C ends it)")
+        uvicorn.Server(uvicorn.Config(app, log_level="error", server_header=False)).run([listener])
+
+
+def listening(port: int) -> socket.socket:
+    """A socket on this machine's own address.
+
+    Raises:
+        ServerError: something else listens there.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError as error:
+        listener.close()
+        raise ServerError(
+            f"port {port} cannot be listened on ({error.strerror}): name another with --port"
+        ) from error
+    return listener
 
 
 def mill(config: Path) -> Any:
@@ -67,7 +87,7 @@ def save(config: Path, at: int, use: str, setting: str, value: float) -> None:
         )
     filters[at][setting] = value
     text = tomlkit.dumps(document)
-    parse(resolve(tomllib.loads(text), config.resolve().parent), str(config))
+    _ = parse(resolve(tomllib.loads(text), config.resolve().parent), str(config)).filter_steps
     scratch = config.with_name(f".{config.name}.{os.getpid()}")
     try:
         scratch.write_text(text, encoding="utf-8")
