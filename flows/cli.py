@@ -287,7 +287,8 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
 @command
 def report(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Writes the report of the store as one HTML file.
+    """Writes the report of the store as one HTML file, and beside it a data card of the newest snapshot and a model card
+    of the newest checkpoint.
 
     Example: millrace report
     """

@@ -113,7 +113,8 @@ def around(store: Store, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear_reports(store: Store, texts: Sequence[str], truth: Path | None) -> None:
-    """Removes pictures that were drawn for a text that is gone, and writes the report anew, if there is one."""
+    """Removes pictures that were drawn for a text that is gone, and writes the report and the newest cards anew, if there are
+    any; older cards go, because what they quote may be gone."""
     reports = store.folder("reports")
     for listing in reports.glob(f"*/{PICTURES}"):
         listed = json.loads(listing.read_text(encoding="utf-8"))
@@ -127,6 +128,11 @@ def clear_reports(store: Store, texts: Sequence[str], truth: Path | None) -> Non
             scratch = listing.with_name(f".{PICTURES}.{os.getpid()}")
             scratch.write_text(json.dumps(left, ensure_ascii=False, indent=1), encoding="utf-8")
             scratch.replace(listing)
+    older = list(reports.glob(page.CARDS))
+    for card in older:
+        card.unlink()
+    if older:
+        page.cards(store, page.content(store, truth=truth))
     if (written := reports / "report.html").exists():
         written.unlink()
         page.write(store, written, truth=truth)

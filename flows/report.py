@@ -16,7 +16,7 @@ from storage.beginning import using
 
 @flow(name="report")
 def report(config: str = "millrace.toml") -> str:
-    """Writes report.html and a fresh catalog.duckdb; returns the report's path.
+    """Writes report.html, a data card, a model card and a fresh catalog.duckdb; returns the report's path.
 
     Args:
         config: The TOML file that says what to do.
@@ -25,6 +25,9 @@ def report(config: str = "millrace.toml") -> str:
     store = settings.open_store()
     catalog.rebuild(store)
     with using(store):
-        path = page.write(store, store.folder("reports") / "report.html", truth=planted_truth(Path(config)))
+        path, *cards = page.write_all(store, planted_truth(Path(config)))
     create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
+    for card in cards:
+        key = card.name.split("-card-")[0] + "-card"
+        create_link_artifact(key=key, link=card.resolve().as_uri(), link_text=card.name)
     return str(path)

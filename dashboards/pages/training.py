@@ -20,7 +20,7 @@ def content(seen: Seen, asked: Asked) -> Content:
     runs = [row for row in ask(seen.db, "last_runs", n=RUNS) if row["kind"] == "train"]
     names = [row["run_id"] for row in runs]
     chosen = asked.several("run", names)[:COMPARED] or names[:1]
-    measured = {run: sections.measured(seen.db, run) for run in chosen}
+    measured = {run: _measured(seen, run) for run in chosen}
     figures = dict.fromkeys(name for points in measured.values() for name in points)
     ordered = sorted(figures, key=lambda name: ("loss" not in name, "/ s" not in name, name))
     plots = []
@@ -43,6 +43,10 @@ def content(seen: Seen, asked: Asked) -> Content:
         "last": [{"name": n, "values": [_last(measured[run].get(n, [])) for run in chosen]} for n in ordered],
         "growing": any(_growing(row) for row in runs if row["run_id"] in chosen),
     }
+
+
+def _measured(seen: Seen, run: str) -> dict[str, list[tuple[float, float]]]:
+    return seen.answers.once(("measured", run), lambda: sections.measured(seen.db, run))
 
 
 def _last(points: list[tuple[float, float]]) -> float | None:
