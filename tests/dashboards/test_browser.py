@@ -1,13 +1,8 @@
-"""The live pages in a real browser: nothing fails there, nothing is asked of another address, and controls do what they say.
-
-MILLRACE_SHOTS=FOLDER keeps a picture of each page; with MILLRACE_SHOWN=millrace.toml it is of that configuration's store.
-"""
+"""The live pages in a real browser: nothing fails there, nothing is asked of another address, and controls do what they say."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +16,8 @@ from pipeline.annotators.perceptual_hash import PerceptualHash
 from pipeline.filters.size import Size
 from storage.store import Store
 from storage.tables import signal_table
+from tests.dashboards.browser import chromium
+from tests.dashboards.browser import page as opened
 from tests.dashboards.pages_served import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -40,11 +37,6 @@ class Browser:
         assert answer.status == 200
         self.page.wait_for_load_state("networkidle")
 
-    def shoot(self, name: str) -> None:
-        if folder := os.environ.get("MILLRACE_SHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
-
     def expect_nothing_wrong(self) -> None:
         elsewhere = [one for one in self.asked if not one.startswith((self.url, "data:"))]
         assert (self.wrong, elsewhere) == ([], [])
@@ -52,24 +44,15 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
+    if chromium() is None:
         pytest.skip("no Chromium on this machine: `apt-get install chromium`")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        page = started.new_page(viewport={"width": 1360, "height": 900}, color_scheme="light")
-        page.set_default_timeout(60_000)
+    with opened() as page:
         made = Browser(page)
         page.on("pageerror", lambda error: made.wrong.append(str(error)))
         page.on("console", lambda said: made.wrong.append(said.text) if said.type == "error" else None)
         page.on("requestfailed", lambda request: made.wrong.append(request.url))
         page.on("request", lambda request: made.asked.append(request.url))
         yield made
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,20 +75,13 @@ def test_every_page_opens_on_an_empty_store(browser: Browser, tmp_path: Path) ->
 
 
 def test_every_page_opens_on_a_full_store(browser: Browser, full: Mill) -> None:
-    shown = os.environ.get("MILLRACE_SHOWN")
-    if shown:
-        from flows.dashboard import mill
-
-        full = mill(Path(shown))
     with serving(full) as client:
         browser.url = str(client.base_url)
         for page in PAGES:
             browser.open(page.path)
             assert browser.page.locator("h1").inner_text() == page.title
             assert browser.page.title() == f"{page.title} · Millrace"  # no text of the corpus has run
-            browser.shoot(page.name)
         browser.open("/corpus?signal=text+length&words=a")
-        browser.shoot("search")
     browser.expect_nothing_wrong()
 
 
