@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pyarrow as pa
@@ -174,14 +175,28 @@ def test_an_answer_leads_to_its_rows(full: httpx.Client) -> None:
     assert "Training rows nearest" in full.get(link.replace("&amp;", "&")).text
 
 
-def test_a_page_is_never_older_than_its_request(tmp_path: Path) -> None:
-    """Each shows all that was committed before it was asked for."""
-    growing = Store.open(tmp_path / "growing")
-    with serving(Mill(growing)) as asking:
-        for count in range(1, 11):
-            row = store_of.sample("folder", f"{count}.png", None, f"text {count}")
-            store_of.append(growing, "samples", [row])
-            assert found(asking.get("/corpus")) == f"{count} row{'s' if count > 1 else ''}"
+def test_pages_follow_a_writer_and_neither_waits_for_the_other(tmp_path: Path) -> None:
+    """While rows are committed one by one, each page shows all that was committed before it was asked for."""
+    growing, commits = Store.open(tmp_path / "growing"), 25
+    written, failed = [0], []
+
+    def write() -> None:
+        try:
+            for count in range(1, commits + 1):
+                row = store_of.sample("folder", f"{count}.png", None, f"text {count}")
+                store_of.append(growing, "samples", [row])
+                written[0] = count
+        except Exception as error:
+            failed.append(error)
+
+    with serving(Mill(Store.open(tmp_path / "growing", create=False))) as asking:
+        writer = Thread(target=write)
+        writer.start()
+        while writer.is_alive():
+            before, shown = written[0], int(found(asking.get("/corpus")).split()[0])
+            assert before <= shown <= commits
+        assert found(asking.get("/corpus")) == f"{commits} rows"
+    assert not failed
 
 
 def test_a_question_that_takes_too_long_is_given_up(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
