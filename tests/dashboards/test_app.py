@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,14 +10,19 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from dashboards import app, reader
 from dashboards.asked import Asked
 from dashboards.page import Content, Mill, Seen
+from pipeline.annotators.image_embeddings import ImageEmbeddings
+from pipeline.annotators.perceptual_hash import PerceptualHash
 from pipeline.filters.size import Size
 from storage.store import Store
+from storage.tables import signal_table
 from tests.dashboards import conftest as store_of
 from tests.dashboards.pages_served import serving
 
@@ -26,9 +32,6 @@ PATHS = [page.path for page in app.PAGES]
 
 @pytest.fixture(scope="module")
 def full(filled: Store) -> Iterator[httpx.Client]:
-    from pipeline.annotators.perceptual_hash import PerceptualHash
-    from storage.tables import signal_table
-
     pictures = filled.read("images", ["image_id", "image", "width", "height"])
     signed = PerceptualHash().annotate(pictures, {})
     table = signal_table("perceptual_hash", "image_id", PerceptualHash.columns)
@@ -93,14 +96,6 @@ def test_rows_are_found_by_words_fate_and_signal(full: httpx.Client) -> None:
 
 
 def test_pictures_are_found_by_a_picture_that_is_not_in_the_store(tmp_path: Path) -> None:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    from pipeline.annotators.perceptual_hash import PerceptualHash
-    from storage.tables import signal_table
-
     grids = [
         np.kron(np.random.default_rng(seed).integers(0, 256, (4, 4, 3)), np.ones((16, 16, 1)))
         for seed in (1, 2)
@@ -127,6 +122,26 @@ def test_pictures_are_found_by_a_picture_that_is_not_in_the_store(tmp_path: Path
         answer = asking.get("/corpus", params=hashes)
         assert found(answer) == "1 row" and "number 1" in answer.text
         assert found(asking.get("/corpus", params={"like": rows[0]["image_id"]})) == "1 row"
+
+
+def test_pictures_are_found_by_what_they_mean_where_embeddings_are_stored(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    pictures = {"cat": store_of.RED, "kitten": store_of.BLUE, "car": store_of.GREEN}
+    rows = [store_of.sample("folder", f"{name}.png", image, name) for name, image in pictures.items()]
+    store_of.append(store, "samples", rows)
+    ids = [row["image_id"] for row in rows]
+    signed = PerceptualHash().annotate(
+        pa.table({"image_id": ids, "image": list(pictures.values()), "width": [40] * 3, "height": [40] * 3}),
+        {},
+    )
+    store.append(signal_table("perceptual_hash", "image_id", PerceptualHash.columns), signed, parts=["h"])
+    vectors = pa.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], pa.list_(pa.float32()))
+    table = signal_table("image_embeddings", "image_id", ImageEmbeddings.columns)
+    store.append(table, pa.table({"image_id": ids, "embedding": vectors}), parts=["e"])
+    with serving(Mill(store)) as asking:
+        page = asking.get("/corpus", params={"like": ids[0], "by": "meaning"}).text
+    places = [page.index(f'<bdi lang="en">{name}</bdi>') for name in ("cat", "kitten", "car")]
+    assert places == sorted(places) and "by their embeddings" in page
 
 
 def test_what_is_no_picture_is_told(full: httpx.Client) -> None:
