@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
-.PHONY: help setup demo demo-full test test-slow torture fuzz lint bench up clean
+.PHONY: help setup demo demo-full test test-slow torture fuzz lint bench up screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench: setup ## every benchmark, each against its named peer
 
 up: setup ## the Prefect server with every deployment
 	$(BIN)/millrace up
+
+screenshots: setup ## the README's pictures anew, of what `make demo` made (needs Chromium)
+	$(BIN)/python -m tests.dashboards.shots demo/millrace.toml docs overview corpus thresholds lineage
 
 clean: ## remove what make made, the store of your own data excepted
 	rm -rf $(VENV) .bench .prefect demo demo-full gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -241,3 +241,69 @@ def _svg(parts: Sequence[Markup], height: float, summary: str, width: float = FU
     return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         "full" if width == FULL else "half", _n(width), _n(height), summary, Markup("\n").join(parts)
     )
+
+
+@dataclass(frozen=True)
+class Bin:
+    """What lies between two values, as stretches one above the other."""
+
+    low: float
+    high: float
+    segments: Sequence[Segment]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A line across a histogram: a threshold."""
+
+    at: float
+    label: str
+    colour: str = "marker"
+
+
+def histogram(bins: Sequence[Bin], summary: str, *, unit: str = "", markers: Sequence[Marker] = ()) -> Markup:
+    """Upright bars over an axis of values."""
+    if not bins:
+        return Markup("")
+    left, right, top, bottom, height = 58.0, 16.0, 22.0, 42.0, 250.0
+    low, high = bins[0].low, max(bins[-1].high, bins[0].low + 1e-9)
+    y_axis = ticks(0, max((sum(s.value for s in one.segments) for one in bins), default=0) or 1, 4)
+    place_x, place_y = (
+        _scale(low, high, left, FULL - right),
+        _scale(0, y_axis[-1], height - bottom, top),
+    )
+    parts = []
+    for value in y_axis:
+        parts.append(_rule(left, place_y(value), FULL - right, place_y(value)))
+        parts.append(_text(left - 8, place_y(value), figure(value), "end", "tick"))
+    for value in (v for v in ticks(low, high, 9) if low <= v <= high):
+        parts.append(_text(place_x(value), height - bottom + 16, figure(value), "middle", "tick"))
+    parts.append(_text(FULL - right, height - 10, unit, "end", "tick"))
+    for one in bins:
+        parts.extend(_column(one, place_x, place_y))
+    for marker in markers:
+        x = place_x(marker.at)
+        parts.append(
+            Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"><title>{}</title></line>').format(
+                marker.colour, _n(x), _n(top - 6), _n(x), _n(height - bottom), marker.label
+            )
+        )
+        end = "end" if x > FULL / 2 else "start"
+        parts.append(_text(x + (-6 if end == "end" else 6), top - 8, marker.label, end, "tick"))
+    return _svg(parts, height, summary)
+
+
+def _column(one: Bin, place_x: Callable[[float], float], place_y: Callable[[float], float]) -> list[Markup]:
+    x, width = place_x(one.low), max(place_x(one.high) - place_x(one.low) - 1, 0.8)
+    parts, below = [], 0.0
+    for segment in one.segments:
+        if segment.value > 0:
+            y, foot = place_y(below + segment.value), place_y(below)
+            told = f"{figure(one.low)} to {figure(one.high)}: {figure(segment.value)} {segment.name}"
+            parts.append(
+                Markup(
+                    '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+                ).format(segment.colour, _n(x), _n(y), _n(width), _n(max(foot - y, 0.5)), told)
+            )
+            below += segment.value
+    return parts

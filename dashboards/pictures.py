@@ -6,14 +6,16 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from PIL import Image
 
 from dashboards.ask import ask
+from storage import media
 
 SIDE = 224
 """Longest side of a thumbnail in pixels: sharp at the 112 that the grid shows on a dense screen."""
@@ -22,6 +24,8 @@ AS_STORED = 24_000
 TINY = 100
 """Pictures up to this side are drawn with hard pixels, which is what a model of that size saw."""
 MOST_DRAWN, LARGEST_FILE, LARGEST_SIDE = 64, 16_000_000, 8192
+MOST_SHOWN = 400
+"""Pictures of one page."""
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -71,6 +75,44 @@ def stored(db: duckdb.DuckDBPyConnection, ids: Iterable[str | None]) -> dict[str
         return {}
     found = {row["image_id"]: shown(row["image"] or b"") for row in ask(db, "picture", ids=wanted)}
     return {image_id: picture for image_id, picture in found.items() if picture is not None}
+
+
+def ids_in(content: Any) -> Iterator[str]:
+    """Ids of the pictures that a page's content names, wherever they stand, but for rows that are to be hidden."""
+    if isinstance(content, dict) and not content.get("hidden"):
+        for name, value in content.items():
+            if name in ("image_id", "held_image_id") and isinstance(value, str):
+                yield value
+            else:
+                yield from ids_in(value)
+    elif isinstance(content, list | tuple):
+        for one in content:
+            yield from ids_in(one)
+
+
+class NoPicture(Exception):
+    """What was handed in is no picture that can be looked for; the message says why."""
+
+
+def looks(content: bytes) -> dict[str, str]:
+    """The perceptual hashes of a picture that is not in the store, as the annotator would write them.
+
+    Raises:
+        NoPicture: it cannot be decoded, is larger than the limits allow, or shows one colour.
+    """
+    from pipeline.annotators import perceptual_hash
+
+    try:
+        made = media.normalise(content)
+    except media.MediaError as error:
+        raise NoPicture(f"this picture cannot be read: {error}") from error
+    grid = perceptual_hash.shrink(memoryview(made.image), min(made.width, made.height))
+    signed = {name: values[0].as_py() for name, values in perceptual_hash.signed(grid[None]).items()}
+    if signed["flat"]:
+        raise NoPicture("this picture is one colour all over: there is nothing to recognise")
+    return {
+        name: str(signed[name]) for name in ("hash", "colour_hash") if signed[name] is not None
+    }  # beyond what JavaScript counts exactly
 
 
 @dataclass(frozen=True)

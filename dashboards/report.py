@@ -8,7 +8,8 @@ the tables as they are now, so what was taken down is gone from the next report.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,30 @@ from storage.errors import StoreError
 from storage.store import Store
 
 Content = dict[str, Any]
+Sections = Sequence[tuple[str, str]]
+"""Names of parts, and their titles."""
+
+DATA: Sections = (
+    ("funnel", "Funnel"),
+    ("languages", "Languages"),
+    ("licences", "Licences"),
+    ("kept", "Kept"),
+    ("dropped", "Dropped"),
+    ("duplicates", "Duplicates"),
+    ("planted", "Planted defects"),
+    ("contamination", "Evaluation sets"),
+    ("balance", "Balance"),
+)
+MODEL: Sections = (
+    ("training", "Training"),
+    ("scores", "Scores"),
+    ("answers", "Answers"),
+    ("drawn", "Drawn"),
+    ("lineage", "Lineage"),
+)
+DATA_CARD: Sections = (("about_data", "What it is"), *DATA)
+MODEL_CARD: Sections = (("about_model", "What it is"), *MODEL[1:4], MODEL[0], MODEL[4])
+CARDS = "*-card-*.html"
 
 
 class UnknownCheckpoint(StoreError):
@@ -35,8 +60,37 @@ def write(store: Store, path: Path, *, checkpoint: str | None = None, truth: Pat
     Raises:
         UnknownCheckpoint: the store has no checkpoint of that id.
     """
-    page = render(content(store, checkpoint, truth))
-    path = Path(path)
+    return put(Path(path), render(content(store, checkpoint, truth)))
+
+
+def write_all(store: Store, truth: Path | None = None) -> list[Path]:
+    """Writes the report and both cards into the store's folder of reports; returns the paths, the report's first."""
+    found = content(store, truth=truth)
+    return [put(store.folder("reports") / "report.html", render(found)), *cards(store, found)]
+
+
+def cards(store: Store, found: Content) -> list[Path]:
+    """Writes a data card of the newest snapshot and a model card of the newest checkpoint, where there are any; those of
+    earlier ones stay as they are. Returns the paths."""
+    wanted = (
+        ("data-card", found["newest"]["snapshot"], DATA_CARD, "Data card"),
+        ("model-card", found["checkpoint"], MODEL_CARD, "Model card"),
+    )
+    folder = store.folder("reports")
+    return [
+        put(folder / f"{kind}-{file_name(name)}.html", render(found, shown, title))
+        for kind, name, shown, title in wanted
+        if name
+    ]
+
+
+def file_name(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^\w.-]", "-", name)
+
+
+def put(path: Path, page: str) -> Path:
+    """Writes a page in one step, and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(page, encoding="utf-8", newline="\n")
@@ -71,6 +125,9 @@ def content(store: Store, checkpoint: str | None = None, truth: Path | None = No
             "lineage": lineage,
         }
         found["pictures"] = pictures.stored(db, shown_ids(found))
+        found["frozen"] = ask_one(db, "frozen", snapshot=snapshot)
+        found["takedowns"] = len(store.read("forgotten", ["request_id"]))
+        found["spoken"] = [row["lang"] for row in found["languages"]["matrix"] if row["lang"] != "(none)"]
     found["planted"] = score(store, truth) if truth else []
     inside = bool(evaluation) and Path(str(evaluation)).name == evaluation
     found["drawn"] = pictures.drawn(store.path / "reports" / str(evaluation)) if inside else []
@@ -114,9 +171,10 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def render(found: Content) -> str:
-    """The page."""
-    return environment().get_template("report.html").render(found)
+def render(found: Content, shown: Sections = (*DATA, *MODEL), title: str = "Millrace report") -> str:
+    """The page, of these sections; what was planted is told of where anything was."""
+    listed = [one for one in shown if one[0] != "planted" or found["planted"]]
+    return environment().get_template("report.html").render(found, sections=listed, title=title)
 
 
 def human_bytes(number: int) -> str:

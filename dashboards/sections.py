@@ -159,10 +159,10 @@ def _hidden(row: Row) -> Row:
     return row
 
 
-def duplicates(db: Db) -> Row:
+def duplicates(db: Db, skip: int = 0, n: int = GROUPS) -> Row:
     """Groups of near-copies, side by side."""
     groups: dict[str, Row] = {}
-    for row in ask(db, "duplicate_groups", n=GROUPS):
+    for row in ask(db, "duplicate_groups", n=n, skip=skip):
         group = groups.setdefault(row["group_id"], {"size": row["size"], "pictures": []})
         row["hidden"] = any(map(hides_picture, row["reasons"]))
         group["pictures"].append(_shown(row))
@@ -173,14 +173,8 @@ def training(db: Db, run: str | None) -> Row:
     """A chart of the losses, one each for rates and whatever else a run measured, and their figures."""
     if run is None:
         return {"run": None, "rows": [], "charts": []}
-    series: dict[str, list[tuple[float, float]]] = {}
     broken: dict[str, int] = {}
-    for row in ask(db, "training_curves", run=run):
-        name = _words(row["name"])
-        broken[name] = broken.get(name, 0) + row["not_finite"]
-        points = series.setdefault(name, [])
-        if row["value"] is not None:
-            points.append((row["step"], row["value"]))
+    series = measured(db, run, broken)
     losses = [name for name in series if "loss" in name]
     others = [
         [name] for name in sorted(series.keys() - set(losses), key=lambda name: ("/ s" not in name, name))
@@ -191,6 +185,19 @@ def training(db: Db, run: str | None) -> Row:
         "rows": [_ends(name, points, broken[name]) for name, points in series.items()],
         "charts": drawn,
     }
+
+
+def measured(db: Db, run: str, broken: dict[str, int] | None = None) -> dict[str, list[tuple[float, float]]]:
+    """(step, value) of each figure of a run; `broken` gets how many values of each were not finite."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in ask(db, "training_curves", run=run):
+        name = _words(row["name"])
+        if broken is not None:
+            broken[name] = broken.get(name, 0) + row["not_finite"]
+        points = series.setdefault(name, [])
+        if row["value"] is not None:
+            points.append((row["step"], row["value"]))
+    return series
 
 
 def _ends(name: str, points: list[tuple[float, float]], broken: int) -> Row:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from flows import asking, evaluating, forgetting, promoting, server
+from flows import dashboard as dashboards
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
@@ -265,7 +266,8 @@ def snapshots(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
 @command
 def report(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Writes the report of the store as one HTML file.
+    """Writes the report of the store as one HTML file, and beside it a data card of the newest snapshot and a model card
+    of the newest checkpoint.
 
     Example: millrace report
     """
@@ -369,6 +371,7 @@ def up(
     serving.run(config, port, host)
 
 
+dashboard = command(dashboards.dashboard)
 export = command(exporting.export)
 steps = command(listing.steps)
 lineage = group("lineage", lineages.app)

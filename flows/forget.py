@@ -123,13 +123,18 @@ def around(store: Store, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear_reports(store: Store, texts: Sequence[str], truth: Path | None) -> None:
-    """Removes pictures that were drawn for a text that is gone, and what kills left half written, and writes the report anew,
-    if there is one."""
+    """Removes pictures that were drawn for a text that is gone, what kills left half written, and older cards, which may quote
+    what is gone; writes the report and the newest cards anew, if there are any."""
     reports = store.folder("reports")
     for left in list(reports.rglob(".*.[0-9]*")):
         left.unlink()
     for folder in [one for one in reports.iterdir() if one.is_dir()]:
         clear_drawn(folder, texts)
+    older = list(reports.glob(page.CARDS))
+    for card in older:
+        card.unlink()
+    if older:
+        page.cards(store, page.content(store, truth=truth))
     if (written := reports / "report.html").exists():
         try:
             page.write(store, written, truth=truth)

@@ -7,19 +7,27 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_link_artifact
 
-from flows import store_admin
+from dashboards import report as page
 from flows.config import read
+from flows.store_admin import planted_truth
 from storage import catalog
+from storage.beginning import using
 
 
 @flow(name="report")
 def report(config: str = "millrace.toml") -> str:
-    """Writes report.html and a fresh catalog.duckdb; returns the report's path.
+    """Writes report.html, a data card, a model card and a fresh catalog.duckdb; returns the report's path.
 
     Args:
         config: The TOML file that says what to do.
     """
-    catalog.rebuild(read(config).open_store())
-    path = store_admin.report(Path(config))
+    settings = read(config)
+    store = settings.open_store()
+    catalog.rebuild(store)
+    with using(store):
+        path, *cards = page.write_all(store, planted_truth(Path(config)))
     create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
+    for card in cards:
+        key = card.name.split("-card-")[0] + "-card"
+        create_link_artifact(key=key, link=card.resolve().as_uri(), link_text=card.name)
     return str(path)

@@ -90,11 +90,11 @@ def catalog(config: Path) -> Path:
 
 
 def report(config: Path) -> Path:
-    """Writes the report of the newest snapshot and checkpoint; returns its path."""
+    """Writes the report of the newest snapshot and checkpoint, and their cards beside it; returns its path."""
     from dashboards import report as page
 
     with using(store := opened(config)):
-        return page.write(store, store.folder("reports") / "report.html", truth=planted_truth(config))
+        return page.write_all(store, planted_truth(config))[0]
 
 
 def planted_truth(config: Path) -> Path | None:

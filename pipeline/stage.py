@@ -147,6 +147,11 @@ def _rows_of_part(store: Store, step: Annotator, part: str) -> pa.Table:
         return db.sql(query, params=[part]).to_arrow_table()
 
 
+def filtered_rows(reads: Sequence[str]) -> str:
+    """SELECT of sample_id and what filters read, over every row: what `Filter.keep` is given."""
+    return _select("sample_id", reads, "samples")
+
+
 def _select(key: str, reads: Sequence[str], base: str) -> str:
     """SELECT of a key and columns of `samples`, `images` and signals ("annotator.column")."""
     source = base

@@ -2,7 +2,7 @@
 WITH sized AS (
     SELECT group_id, count(*) AS size FROM groups SEMI JOIN images USING (image_id)
     GROUP BY group_id HAVING count(*) > 1
-    ORDER BY md5(group_id) LIMIT $n),
+    ORDER BY md5(group_id) LIMIT $n OFFSET $skip),
 placed AS (
     SELECT group_id, size, image_id, width, height, original_format, original_bytes,
            row_number() OVER (PARTITION BY group_id ORDER BY image_id <> group_id, md5(image_id)) AS place

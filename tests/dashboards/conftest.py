@@ -42,9 +42,9 @@ def sample_id(source: str, origin: str, position: int = 0) -> str:
     return digest(f"{source}/{origin}/{position}")[:32]
 
 
-def append(store: Store, table: str, rows: list[dict]) -> None:
+def append(store: Store, table: str, rows: list[dict], part: str = "") -> None:
     schema = pa.schema([(c.name, c.type) for c in store.table(table).columns if c.name != "part"])
-    part = f"by hand {store.version(table)}"
+    part = part or f"by hand {store.version(table)}"
     store.append(table, pa.Table.from_pylist(rows, schema=schema), parts=[part])
 
 
@@ -146,6 +146,7 @@ def fill(store: Store) -> Store:
         store,
         "members",
         [{"snapshot": SNAPSHOT, "sample_id": r["sample_id"], "split": split[r["sample_id"]]} for r in kept],
+        f"{SNAPSHOT}@{digest('content')[:16]}",
     )
     fetched = [
         ("http://a.test/1", 1, "http_503"),
@@ -155,7 +156,10 @@ def fill(store: Store) -> Store:
     append(
         store,
         "attempts",
-        [{"url": url, "attempt": n, "host": url[7:13], "outcome": outcome} for url, n, outcome in fetched],
+        [
+            {"url": url, "attempt": n, "host": url[7:13], "outcome": outcome, "recorded_at": BEGAN}
+            for url, n, outcome in fetched
+        ],
     )
     append(
         store, "consents", [{"url": fetched[0][0], "allowed": True, "basis": "robots", "evidence": "none"}]
@@ -306,6 +310,38 @@ def model(store: Store, samples: list[dict]) -> None:
                 "output": "gone",
                 "correct": False,
             },
+        ],
+    )
+    append(
+        store,
+        "promotions",
+        [
+            {
+                "promotion_id": "first",
+                "outcome": "promoted",
+                "checkpoint_id": CHECKPOINT,
+                "reason": "there was no champion",
+                "decided_by": "gate",
+                "recorded_at": at,
+            }
+        ],
+    )
+    saw = [{"checkpoint_id": "older", "run_id": RUN, "step": 500}]
+    append(
+        store,
+        "forgotten",
+        [
+            {
+                "request_id": "request-1",
+                "requested_by": "privacy desk",
+                "named": json.dumps([{"kind": "url", "digest": "0" * 64}]),
+                "rows": 2,
+                "pictures": 1,
+                "counts": json.dumps({"samples": 2}),
+                "affected": json.dumps({"snapshots": {}, "checkpoints": saw}),
+                "recorded_at": at,
+                "seal": "not its own",
+            }
         ],
     )
     folder = store.folder("reports") / EVALUATION

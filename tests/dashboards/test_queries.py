@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from dashboards import ask as asking
-from dashboards import bias
+from dashboards import bias, search
 from dashboards.ask import ask
 from storage.store import Store
+from tests.dashboards.conftest import sample_id
 
-ONE_ROW = {"newest", "totals", "duplicate_totals"}
+ONE_ROW = {"newest", "totals", "duplicate_totals", "search_counts"}
 """Queries that answer with one row even about nothing."""
 
 
@@ -24,9 +27,22 @@ def values(truth_file: Path) -> dict:
         "run": "run-1",
         "truth": str(truth_file),
         "ids": ["0" * 64],
+        "evaluations": ["evaluation-1"],
+        "sample": sample_id("folder", "g000001.png"),
+        "words": "a red square",
+        "task": "",
+        "which": "",
+        "order": "highest",
+        "skip": 0,
         "n": 5,
         "least": 1,
     }
+
+
+def prepare(db: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """The views that some questions are asked over."""
+    bias.prepare(db)
+    search.prepare(db, search.Search(signal="width"), search.signals(store))
 
 
 def test_there_are_questions() -> None:
@@ -45,12 +61,29 @@ def test_a_query_begins_with_its_one_question(name: str) -> None:
     assert ";" not in asking.text(name)
 
 
+@pytest.fixture(scope="module")
+def empty_db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    store = Store.open(tmp_path_factory.mktemp("nothing") / "store")
+    with store.connect() as db:
+        prepare(db, store)
+        yield db
+
+
+@pytest.fixture(scope="module")
+def filled_dbs(filled: Store) -> Iterator[list[duckdb.DuckDBPyConnection]]:
+    """With one thread, and with four."""
+    with filled.connect(threads=1) as one, filled.connect(threads=4) as four:
+        for db in (one, four):
+            prepare(db, filled)
+        yield [one, four]
+
+
 @pytest.mark.parametrize("name", asking.names())
 @pytest.mark.parametrize("snapshot", ["snapshot-1", None])
-def test_an_empty_store_answers(name: str, snapshot: str | None, empty: Store, values: dict) -> None:
-    with empty.connect() as db:
-        bias.prepare(db)
-        rows = ask(db, name, **{**values, "snapshot": snapshot})
+def test_an_empty_store_answers(
+    name: str, snapshot: str | None, empty_db: duckdb.DuckDBPyConnection, values: dict
+) -> None:
+    rows = ask(empty_db, name, **{**values, "snapshot": snapshot})
     if name == "planted_rows":  # as many as were planted, none of which came in
         assert rows and not any(row["came_in"] for row in rows)
     else:
@@ -59,16 +92,13 @@ def test_an_empty_store_answers(name: str, snapshot: str | None, empty: Store, v
 
 @pytest.mark.parametrize("name", asking.names())
 def test_a_filled_store_answers_the_same_on_any_number_of_threads(
-    name: str, filled: Store, values: dict
+    name: str, filled_dbs: list[duckdb.DuckDBPyConnection], values: dict
 ) -> None:
-    answers = []
-    for threads in (1, 4):
-        with filled.connect(threads=threads) as db:
-            bias.prepare(db)
-            values["ids"] = [row[0] for row in db.execute("SELECT image_id FROM images").fetchall()]
-            answers.append(ask(db, name, **values))
-    assert answers[0]
-    assert answers[0] == answers[1]
+    ids = filled_dbs[0].execute("SELECT image_id FROM images UNION SELECT sample_id FROM samples").fetchall()
+    values["ids"] = [row[0] for row in ids]
+    one, four = (ask(db, name, **values) for db in filled_dbs)
+    assert one
+    assert one == four
 
 
 def test_what_came_in_is_what_was_kept_and_dropped(filled: Store) -> None:

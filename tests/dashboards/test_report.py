@@ -265,3 +265,25 @@ def test_a_browser_shows_it_and_runs_nothing(page_file: Path, tmp_path: Path) ->
     title = re.search(r"<title>(.*?)</title>", shown)
     assert title and title[1] == "Millrace report: snapshot snapshot-1"
     assert "Lineage" in shown
+
+
+def test_each_snapshot_and_model_gets_a_card(filled: Store, empty: Store) -> None:
+    assert [path.name for path in report.write_all(empty)] == ["report.html"]
+    written, data, model = report.write_all(filled)
+    assert written == filled.path / "reports/report.html"
+    assert (data.name, model.name) == ("data-card-snapshot-1.html", "model-card-0123456789abcdef.html")
+    card = Page(data.read_text(encoding="utf-8"))
+    assert [one["id"] for one in card.all("section")] == ["about_data", *SECTIONS[:8]]
+    assert "holds 6 rows of text" in card.text and "takedowns so far" in card.text
+    card = Page(model.read_text(encoding="utf-8"))
+    assert [one["id"] for one in card.all("section")] == [
+        "about_model",
+        "scores",
+        "answers",
+        "drawn",
+        "training",
+        "lineage",
+    ]
+    assert "2,700,000 parameters" in card.text and "must not be used for them" in card.text
+    targets = {str(one["href"]) for one in card.all("a")}
+    assert targets <= {f"#{one['id']}" for _, one in card.elements if "id" in one}

@@ -1,0 +1,63 @@
+"""Lineage: what made a checkpoint, and which of its training rows are nearest to what it said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards import samples, sections
+from dashboards.ask import ask
+from dashboards.asked import Asked
+from dashboards.page import Content, Page, Seen
+
+NEAREST, LISTED = 12, 18
+
+
+def content(seen: Seen, asked: Asked) -> Content:
+    """The chain behind a checkpoint; its generated texts; and, for one of them or any words, the nearest rows."""
+    made = list(dict.fromkeys(row["checkpoint_id"] for row in ask(seen.db, "checkpoints")))
+    evaluated = {
+        row["checkpoint_id"]: row["evaluation_id"]
+        for row in reversed(seen.answers.once("evaluated", lambda: ask(seen.db, "evaluated")))
+    }
+    usual = next((name for name in made if name in evaluated), made[0] if made else "")
+    chosen = asked.choice("checkpoint", made, usual)
+    listed = ask(seen.db, "answers_listed", evaluation=evaluated.get(chosen, ""), n=200) if chosen else []
+    one = answered(seen, evaluated.get(chosen, ""), asked.text("sample"))
+    spoken = asked.text("words") or (one["output"] if one else "")
+    near = nearest(seen, chosen, spoken)
+    return {
+        "names": made,
+        "chosen": chosen,
+        "lineage": sections.lineage(seen.db, chosen or None, seen.mill.store.path / "tokenizers"),
+        "listed": samples.told(listed[:LISTED]),
+        "one": samples.told([one])[0] if one else None,
+        "spoken": samples.told([{"text": spoken}])[0]["text"] if spoken else "",
+        "words_asked": asked.text("words"),
+        "near": near,
+    }
+
+
+def answered(seen: Seen, evaluation: str, sample: str) -> dict[str, Any] | None:
+    """One answer of an evaluation, with its item."""
+    found = ask(seen.db, "answer_to", evaluation=evaluation, sample=sample) if evaluation and sample else []
+    return found[0] if found else None
+
+
+def nearest(seen: Seen, checkpoint: str, words: str) -> list[dict[str, Any]]:
+    """Training rows that share the most words with a text."""
+    if not checkpoint or not words:
+        return []
+    key = ("nearest", checkpoint, words)
+    rows = seen.answers.once(
+        key, lambda: ask(seen.db, "nearest_rows", checkpoint=checkpoint, words=words, n=NEAREST)
+    )
+    told = []
+    for row in rows:
+        times = {0: "not seen", 1: "seen once"}.get(row["times_seen"], f"seen {row['times_seen']:,} times")
+        told.append({**row, "note": f"{row['alike']:.0%} of the words · {times}"})
+    return samples.told(told)
+
+
+PAGE = Page(
+    "lineage", "Lineage", "What made a checkpoint, and which rows is an answer of it nearest to?", content
+)

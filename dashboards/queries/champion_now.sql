@@ -1,0 +1,2 @@
+-- Which checkpoint answers for the store, and since when?
+SELECT checkpoint_id, since, outcome, reason FROM champion

@@ -1,0 +1,100 @@
+"""One DuckDB for many pages: it sees the newest version of every table, and is made anew when one has changed.
+
+Nothing is locked and nothing is written: a page reads the Parquet files of the versions that it began with, and those stay
+while the store's history is kept (`maintain`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from storage import views
+from storage.store import Store
+
+OLDEST_S = 60.0
+"""Seconds after which the files are looked at anew even if no table has changed: a takedown writes old ones again."""
+MOST_ANSWERS = 200
+PATIENCE_S = 30.0
+"""Seconds that a page may take before its question is given up."""
+
+
+class Slow(Exception):
+    """A page's question took too long; the message says what to ask instead."""
+
+
+class Answers:
+    """What was computed for one version of the tables, by question; the oldest goes first."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+        self._guard = threading.RLock()
+
+    def once(self, question: Hashable, compute: Callable[[], Any]) -> Any:
+        """The answer, computed when it is first asked for."""
+        with self._guard:
+            if question not in self._found:
+                self._found[question] = compute()
+                while len(self._found) > MOST_ANSWERS:
+                    del self._found[next(iter(self._found))]
+            return self._found[question]
+
+
+class Reader:
+    """Cursors on the newest versions of a store's tables, for any number of threads."""
+
+    def __init__(self, store: Store, threads: int = 2) -> None:
+        self.store, self.threads = store, threads
+        self._guard = threading.Lock()
+        self._versions: dict[str, int] | None = None
+        self._made = 0.0
+        self._settled = False
+        self._db: duckdb.DuckDBPyConnection
+        self._answers = Answers()
+
+    @contextmanager
+    def looking(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Answers]]:
+        """A session of its own, and what others computed for the same versions.
+
+        Raises:
+            Slow: the questions asked in it took longer than `PATIENCE_S`.
+        """
+        db, answers = self._newest()
+        cursor = views.session(db.cursor())
+        ended = threading.Timer(PATIENCE_S, cursor.interrupt)
+        ended.daemon = True
+        ended.start()
+        try:
+            yield cursor, answers
+        except duckdb.InterruptException as error:
+            raise Slow(
+                f"this took longer than {PATIENCE_S:.0f} s and was given up: narrow the search, or ask with `millrace sql`"
+            ) from error
+        finally:
+            ended.cancel()
+            cursor.close()
+
+    def settle(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Keeps every row's verdict as a table, once for these versions: half of an overview's questions group by it."""
+        with self._guard:
+            if not self._settled:
+                cursor.execute("CREATE TABLE settled AS FROM verdicts")
+                cursor.execute("DROP VIEW verdicts")
+                cursor.execute("CREATE VIEW verdicts AS FROM settled")
+                self._settled = True
+
+    def _newest(self) -> tuple[duckdb.DuckDBPyConnection, Answers]:
+        """Cursors of an older connection go on: DuckDB keeps it for as long as one of them is open."""
+        with self._guard:
+            versions = self.store.versions()
+            if versions != self._versions or time.monotonic() - self._made > OLDEST_S:
+                if versions != self._versions:
+                    self._answers = Answers()
+                self._db = self.store.connect(versions, threads=self.threads)
+                self._versions, self._made, self._settled = versions, time.monotonic(), False
+            return self._db, self._answers
