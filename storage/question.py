@@ -47,7 +47,7 @@ def ask(store: Store, text: str) -> pa.Table:
     """
     how, question = explained(text)
     versions = store.versions()
-    with store.connect(versions) as con:
+    with store.connect(versions, overview=True) as con:
         check(con, question)
         lock(con, [file for table, version in versions.items() for file in store.files(table, version)])
         return con.sql(how + question).to_arrow_table()
