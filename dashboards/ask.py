@@ -47,7 +47,7 @@ def parameters(name: str) -> set[str]:
 
 
 def ask(db: duckdb.DuckDBPyConnection, name: str, **values: Any) -> list[dict[str, Any]]:
-    """Answers a query over `Store.connect(overview=True)` as a dictionary a row; it takes those `values` that it names."""
+    """Answers a query over `Store.connect()` as a dictionary a row; it takes those `values` that it names."""
     given = {key: value for key, value in values.items() if key in parameters(name)}
     cursor = db.execute(text(name), given)
     columns = [column[0] for column in cursor.description or []]

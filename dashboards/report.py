@@ -46,7 +46,7 @@ def write(store: Store, path: Path, *, checkpoint: str | None = None, truth: Pat
 
 def content(store: Store, checkpoint: str | None = None, truth: Path | None = None) -> Content:
     """All that the page shows; every part of it may be empty."""
-    with store.connect(overview=True) as db:
+    with store.connect() as db:
         newest = ask_one(db, "newest")
         snapshot = newest["snapshot"]
         chosen = known(db, checkpoint) if checkpoint else newest["checkpoint_id"]

@@ -57,7 +57,7 @@ def stats(config: Path, topic: str = "corpus") -> dict[str, list[dict[str, Any]]
     if topic not in TOPICS:
         raise ConfigError(f'no statistics about "{topic}": there are {", ".join(TOPICS)}')
     asked = STATS if topic == "corpus" else {ask.question(name): ask.text(name) for name in FETCH}
-    with opened(config).connect(overview=True) as db:
+    with opened(config).connect() as db:
         if topic == "bias":
             from dashboards import bias
 

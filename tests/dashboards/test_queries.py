@@ -48,7 +48,7 @@ def test_a_query_begins_with_its_one_question(name: str) -> None:
 @pytest.mark.parametrize("name", asking.names())
 @pytest.mark.parametrize("snapshot", ["snapshot-1", None])
 def test_an_empty_store_answers(name: str, snapshot: str | None, empty: Store, values: dict) -> None:
-    with empty.connect(overview=True) as db:
+    with empty.connect() as db:
         bias.prepare(db)
         rows = ask(db, name, **{**values, "snapshot": snapshot})
     if name == "planted_rows":  # as many as were planted, none of which came in
@@ -63,7 +63,7 @@ def test_a_filled_store_answers_the_same_on_any_number_of_threads(
 ) -> None:
     answers = []
     for threads in (1, 4):
-        with filled.connect(threads=threads, overview=True) as db:
+        with filled.connect(threads=threads) as db:
             bias.prepare(db)
             values["ids"] = [row[0] for row in db.execute("SELECT image_id FROM images").fetchall()]
             answers.append(ask(db, name, **values))
@@ -72,7 +72,7 @@ def test_a_filled_store_answers_the_same_on_any_number_of_threads(
 
 
 def test_what_came_in_is_what_was_kept_and_dropped(filled: Store) -> None:
-    with filled.connect(overview=True) as db:
+    with filled.connect() as db:
         checks = {row["source"]: row for row in ask(db, "sum_check")}
         fates = ask(db, "fates_by_source")
     assert (checks["folder"]["came_in"], checks["folder"]["kept"], checks["folder"]["dropped"]) == (7, 4, 3)
@@ -81,7 +81,7 @@ def test_what_came_in_is_what_was_kept_and_dropped(filled: Store) -> None:
 
 
 def test_without_a_snapshot_the_kept_rows_are_shown(filled: Store) -> None:
-    with filled.connect(overview=True) as db:
+    with filled.connect() as db:
         pinned = ask(db, "splits", snapshot="snapshot-1")
         kept = ask(db, "splits", snapshot=None)
     assert sum(row["rows"] for row in pinned) == 6
@@ -89,7 +89,7 @@ def test_without_a_snapshot_the_kept_rows_are_shown(filled: Store) -> None:
 
 
 def test_a_curve_is_thinned_and_says_how_many_points_were_not_finite(filled: Store) -> None:
-    with filled.connect(overview=True) as db:
+    with filled.connect() as db:
         rows = ask(db, "training_curves", run="run-1")
     norms = [row for row in rows if row["name"] == "gradient_norm"]
     assert 200 <= len(norms) <= 240
@@ -98,7 +98,7 @@ def test_a_curve_is_thinned_and_says_how_many_points_were_not_finite(filled: Sto
 
 
 def test_lineage_counts_the_rows_in_the_batches_until_the_checkpoint(filled: Store) -> None:
-    with filled.connect(overview=True) as db:
+    with filled.connect() as db:
         rows = ask(db, "rows_trained_on", checkpoint="0123456789abcdef")
     assert sum(row["rows"] for row in rows) == 4
     assert {row["licence"]: row["seen"] for row in rows}["CC0-1.0"] == 2
