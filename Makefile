@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
-.PHONY: help setup demo demo-full test test-slow torture fuzz lint bench up screenshots clean
+.PHONY: help setup demo demo-full test test-slow torture fuzz lint docs reference bench up screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,12 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup ## the documentation as pages, in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W -n -b html docs build/docs
+
+reference: setup ## docs/reference, told from the code
+	$(BIN)/python -m flows.reference
 
 bench: setup ## every benchmark, each against its named peer
 	$(BIN)/python -m benchmarks all

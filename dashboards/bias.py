@@ -19,7 +19,7 @@ from dashboards import charts
 from dashboards.ask import ask, question
 from dashboards.charts import Bar, Segment
 from dashboards.masking import shown
-from pipeline.groups_of_people import listed
+from storage import mentions
 
 Row = dict[str, Any]
 Db = duckdb.DuckDBPyConnection
@@ -27,15 +27,7 @@ Db = duckdb.DuckDBPyConnection
 TWICE, LEAST_DROPPED, LEVEL = 2.0, 10, 0.05
 LEAST_TOGETHER = 5
 """Texts in which a group and a word or label must stand together to be told of."""
-LONGEST_TERM = 5
-"""Words."""
 PER_GROUP, EXAMPLES, MOST_BARS, LONGEST = 8, 6, 12, 10.0
-
-
-def words(text: str) -> str:
-    """SQL of a text's words between single spaces: lower case, without punctuation, each Han character by itself."""
-    apart = f"regexp_replace(lower(nfc_normalize({text})), '(\\p{{Han}})', ' \\1 ', 'g')"
-    return f"trim(regexp_replace({apart}, '[^\\p{{L}}\\p{{N}}\\p{{M}}]+', ' ', 'g'))"
 
 
 def prepare(db: Db) -> None:
@@ -44,25 +36,12 @@ def prepare(db: Db) -> None:
 
     A text's language is the stated one, else the one that annotators.language found, where it ran.
     """
-    term = words("split_part(entry, '|', 4)")
-    db.execute(
-        "CREATE OR REPLACE TEMP TABLE terms AS SELECT split_part(entry, '|', 1) AS kind, "
-        "split_part(entry, '|', 2) AS group_name, split_part(entry, '|', 3) AS lang, "
-        f"{term} AS term FROM (SELECT unnest(?) AS entry)",
-        [listed()],
-    )
-    db.execute(
-        f"CREATE OR REPLACE TEMP TABLE worded AS SELECT sample_id, lang, label, string_split({words('text')}, ' ') AS w "
-        "FROM (SELECT sample_id, text, label, "
-        "split_part(coalesce(*COLUMNS(lambda c: c IN ('lang', 'language_lang'))), '-', 1) AS lang "
-        "FROM signals WHERE text IS NOT NULL) WHERE lang IN (SELECT lang FROM terms WHERE kind <> 'stop')"
-    )
-    run = "list_transform(range(1, len(w) - n + 2), lambda i: array_to_string(w[i : i + n - 1], ' '))"
-    db.execute(
-        "CREATE OR REPLACE TEMP TABLE mentions AS SELECT DISTINCT sample_id, kind, group_name FROM (SELECT sample_id, lang, "
-        f"unnest(flatten([{run} for n in {list(range(1, LONGEST_TERM + 1))} if n <= len(w)])) AS term FROM worded) "
-        "JOIN terms USING (lang, term) WHERE kind <> 'stop'"
-    )
+    for name, select in (
+        ("terms", mentions.terms()),
+        ("worded", mentions.WORDED),
+        ("mentions", mentions.MENTIONS),
+    ):
+        db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
 
 
 def removal(rows: Sequence[Row]) -> list[Row]:

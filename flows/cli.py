@@ -16,6 +16,7 @@ from flows import dashboard as dashboards
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
+from flows import sql as sql_command
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -170,6 +171,7 @@ drift = command(promoting.drift)
 forget = command(forgetting.forget)
 generate = command(asking.generate)
 reconstruct = command(reconstructing.reconstruct)
+sql = command(sql_command.sql)
 
 
 @command
@@ -230,21 +232,6 @@ def maintain(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
         show(done, True)
         return
     print_rows(flow.rows(done))
-
-
-@command
-def sql(
-    query: Annotated[str, typer.Argument(help="A DuckDB query over the store's tables and views.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    as_json: JsonOption = False,
-) -> None:
-    """Asks DuckDB one question; works while a flow writes, reads the tables alone, and changes nothing.
-
-    Example: millrace sql "SELECT source, reason, count(*) FROM decisions GROUP BY ALL ORDER BY 3 DESC"
-    """
-    from flows import store_admin
-
-    show(store_admin.query(config, query), as_json)
 
 
 @command

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 WIDE = 10_000
+SHOWN = 200
+"""Rows of a table; scripts get all."""
 FEW = 5
 """So many rows that do not fit beside each other are printed one below the other."""
 
@@ -43,7 +45,8 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
+def print_rows(rows: list[dict[str, Any]], limit: int = SHOWN, total: int | None = None) -> None:
+    """Prints rows as a table; `total` is how many there are if these are only the first of them."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)  # a script wants a row in a line
     if not rows:
         console.print("[dim](no rows)")
@@ -60,8 +63,9 @@ def print_rows(rows: list[dict[str, Any]], limit: int = 200) -> None:
             console.print()
         return
     console.print(grid, highlight=False)
-    if len(rows) > limit:
-        console.print(f"[dim]… and {len(rows) - limit:,} rows more (--json prints all)")
+    more = (len(rows) if total is None else total) - min(len(rows), limit)
+    if more:
+        console.print(f"[dim]… and {more:,} rows more (--json prints all)")
 
 
 def print_scores(scores: list[dict[str, Any]], baseline: str) -> None:

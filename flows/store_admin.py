@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +45,9 @@ def opened(config: Path) -> Store:
     return configuration.read(config).open_store()
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names, a second one of the same as `name_1`: a row is a dictionary and loses nothing."""
-    taken: dict[str, None] = {}
-    for name in names:
-        free = (f"{name}_{n}" for n in count(1))
-        taken[name if name not in taken else next(one for one in free if one not in {*taken, *names})] = None
-    return list(taken)
-
-
 def query(config: Path, text: str) -> list[dict[str, Any]]:
-    """Answers one DuckDB query over a consistent view of the tables.
-
-    Raises:
-        QuestionRefused: it is not one question, or could do more than read the tables.
-    """
-    found = question.ask(opened(config), text)
-    return found.rename_columns(distinct(found.column_names)).to_pylist()
+    """Answers one DuckDB query over a consistent view of the tables."""
+    return question.ask(opened(config), text).to_pylist()
 
 
 def stats(config: Path, topic: str = "corpus") -> dict[str, list[dict[str, Any]]]:

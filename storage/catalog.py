@@ -7,6 +7,7 @@ the files of pinned versions, and swapped in. Deleting it loses nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -17,17 +18,6 @@ from storage.store import Store
 from storage.tables import TABLES
 
 FILE = "catalog.duckdb"
-
-ABOUT = {
-    "signals": "samples, with every annotator's columns beside them as <annotator>_<column>.",
-    "verdicts": "One row per decided sample: kept by every stage, or the stage and reason that dropped it.",
-    "funnel": "Per source and stage: rows that came in, were kept, were dropped, and why.",
-    "funnel_check": "Per source: came in = kept + dropped, and whether it adds up.",
-    "snapshot_members": "Rows of each committed snapshot, with their split.",
-    "trained_on": "One row per sample and batch slot of every training step.",
-    "affected": "Snapshots that held rows that were forgotten, and checkpoints whose batches did.",
-    "champion": "The checkpoint that was promoted last and not taken back: one row, or none.",
-}
 
 
 def rebuild(store: Store) -> Path:
@@ -72,15 +62,29 @@ def stale(store: Store) -> bool:
 
 
 def comments(store: Store) -> list[str]:
-    """COMMENT ON for each view and column, from the sentences in storage.tables."""
-    made = [f"COMMENT ON VIEW {views.name(one)} IS {views.literal(text)}" for one, text in ABOUT.items()]
+    """COMMENT ON for each view, column and macro, from the sentences beside their definitions."""
+    made = []
     for table in (*TABLES.values(), *store.declared()):
-        made.append(f"COMMENT ON VIEW {views.name(table.name)} IS {views.literal(table.doc)}")
-        for column in table.columns:
-            text = column.doc + (f" [{column.unit}]" if column.unit else "")
-            place = f"{views.name(table.name)}.{views.name(column.name)}"
-            made.append(f"COMMENT ON COLUMN {place} IS {views.literal(text)}")
+        columns = {column.name: views.described(column) for column in table.columns}
+        made += on_view(table.name, table.doc or f"What {table.name} found.", columns)
+    for view in (*views.derived(store.declared()), *views.OVERVIEW):
+        if view.takes:
+            made.append(f"COMMENT ON MACRO TABLE {views.name(view.name)} IS {views.literal(view.doc)}")
+        else:
+            made += on_view(view.name, view.doc, view.columns)
     return made
+
+
+def on_view(name: str, doc: str, columns: Mapping[str, str]) -> list[str]:
+    """COMMENT ON for a view and its columns."""
+    place = views.name(name)
+    return [
+        f"COMMENT ON VIEW {place} IS {views.literal(doc)}",
+        *(
+            f"COMMENT ON COLUMN {place}.{views.name(one)} IS {views.literal(said)}"
+            for one, said in columns.items()
+        ),
+    ]
 
 
 def remove(scratch: Path) -> None:

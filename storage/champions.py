@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from storage import clock
+from storage.derived import View
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -19,12 +20,22 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 """Names the checkpoint that was promoted last."""
 PROMOTED, REFUSED, ROLLED_BACK = "promoted", "refused", "rolled_back"
-STATEMENTS = (
-    f"""
-    CREATE VIEW champion AS
-    SELECT checkpoint_id, recorded_at AS since, promotion_id, outcome, reason FROM promotions
-    WHERE outcome IN ('{PROMOTED}', '{ROLLED_BACK}') ORDER BY recorded_at DESC LIMIT 1
-    """,
+VIEWS = (
+    View(
+        "champion",
+        "The checkpoint that was promoted last and not taken back: one row, or none.",
+        {
+            "checkpoint_id": "The checkpoint that answers for the store.",
+            "since": "When it was decided. [UTC]",
+            "promotion_id": "The decision.",
+            "outcome": "promoted, or rolled_back to it.",
+            "reason": "Why, in a sentence.",
+        },
+        f"""
+SELECT checkpoint_id, recorded_at AS since, promotion_id, outcome, reason FROM promotions
+WHERE outcome IN ('{PROMOTED}', '{ROLLED_BACK}') ORDER BY recorded_at DESC LIMIT 1
+""",
+    ),
 )
 
 

@@ -3,10 +3,8 @@
     checkpoint → its run and snapshot → the snapshot's members, and how often the run's batches held them
     sample → its decisions, the snapshots that hold it, the steps that read it, the checkpoints after them
 
-The same as SQL in every connection: the views `trained_on` and `snapshot_members`, and the table macros
-`checkpoint_about('id')`, `checkpoint_counts('id')`, `checkpoint_rows('id')` and `sample_history('id')`. Those read the
-newest version of every table; the functions here take what the snapshot pins, so a row that was changed or went since
-has the source and the licence that it had in training.
+The same as SQL in every connection: storage.traces. That reads the newest version of every table; the functions here take
+what the snapshot pins, so a row that was changed or went since has the source and the licence that it had in training.
 """
 
 from __future__ import annotations
@@ -26,86 +24,6 @@ from storage.errors import LineageNotFound
 if TYPE_CHECKING:
     from storage.store import Store
 
-STATEMENTS = (
-    # members that a snapshot refers to: an attempt that was killed leaves others
-    """
-    CREATE VIEW snapshot_members AS
-    SELECT m.snapshot, m.sample_id, m.split, s.recorded_at AS snapshot_at, s.content_hash
-    FROM members m JOIN snapshots s
-      ON m.snapshot = s.snapshot AND m.part = s.snapshot || '@' || left(s.content_hash, 16)
-    """,
-    """
-    CREATE VIEW trained_on AS
-    SELECT DISTINCT run_id, step, slot, unnest(sample_ids) AS sample_id FROM batch_plan
-    """,
-    # what held or saw rows that were forgotten
-    """
-    CREATE VIEW affected AS
-    SELECT request_id, recorded_at, 'snapshot' AS what, one.key AS name, one.value ->> '$' AS amended_by,
-           NULL AS run_id, NULL::BIGINT AS step
-    FROM forgotten, json_each(affected, '$.snapshots') one
-    UNION ALL
-    SELECT request_id, recorded_at, 'checkpoint', one.value ->> 'checkpoint_id', NULL, one.value ->> 'run_id',
-           (one.value ->> 'step')::BIGINT
-    FROM forgotten, json_each(affected, '$.checkpoints') one
-    """,
-    """
-    CREATE MACRO checkpoint_about(checkpoint) AS TABLE
-    WITH run AS (
-        SELECT run_id, max_by(state, recorded_at) AS state, min(recorded_at) AS started_at,
-               any_value(config) AS config, any_value(code_version) AS code_version
-        FROM runs WHERE kind = 'train' GROUP BY 1),
-    frozen AS (FROM snapshots QUALIFY row_number() OVER (PARTITION BY snapshot ORDER BY recorded_at DESC) = 1)
-    SELECT c.checkpoint_id, c.run_id, c.step, c.parameters, c.recorded_at, c.path, c.snapshot, s.content_hash, s.rows,
-           s.recorded_at AS snapshot_at, s.text_tokenizer, s.image_tokenizer, s.amended_by,
-           r.state, r.started_at, r.code_version, r.config,
-           (SELECT coalesce(list(DISTINCT evaluation_id ORDER BY evaluation_id), [])
-            FROM evaluations WHERE checkpoint_id = checkpoint) AS evaluations,
-           (SELECT coalesce(list(config ->> 'folder' ORDER BY recorded_at), [])
-            FROM runs WHERE kind = 'export' AND config ->> 'checkpoint' = checkpoint) AS exports
-    FROM checkpoints c LEFT JOIN frozen s USING (snapshot) LEFT JOIN run r USING (run_id)
-    WHERE c.checkpoint_id = checkpoint ORDER BY c.recorded_at DESC LIMIT 1
-    """,
-    # a plan's first step is 0, and a checkpoint counts the steps that were done
-    """
-    CREATE MACRO checkpoint_rows(checkpoint) AS TABLE
-    WITH this AS (SELECT * FROM checkpoints WHERE checkpoint_id = checkpoint ORDER BY recorded_at DESC LIMIT 1),
-         seen AS (SELECT t.sample_id, count(*) AS times_seen FROM trained_on t JOIN this c
-                  ON t.run_id = c.run_id AND t.step < c.step GROUP BY 1)
-    SELECT c.checkpoint_id, c.run_id, m.snapshot, m.sample_id, m.split,
-           s.source, s.origin, s.licence, s.author, s.image_id, coalesce(seen.times_seen, 0) AS times_seen
-    FROM this c JOIN snapshot_members m USING (snapshot)
-         LEFT JOIN samples s USING (sample_id) LEFT JOIN seen USING (sample_id)
-    ORDER BY m.sample_id
-    """,
-    """
-    CREATE MACRO checkpoint_counts(checkpoint) AS TABLE
-    SELECT source, licence, split, count(*) AS rows, count(*) FILTER (times_seen > 0) AS seen,
-           sum(times_seen)::BIGINT AS times_seen
-    FROM checkpoint_rows(checkpoint) GROUP BY source, licence, split
-    ORDER BY split <> 'train', split, rows DESC, source, licence
-    """,
-    """
-    CREATE MACRO sample_history(sample) AS TABLE
-    WITH steps AS (SELECT run_id, step, slot FROM trained_on WHERE sample_id = sample)
-    SELECT * FROM (
-        SELECT 1 AS place, 'decision' AS what, stage AS name,
-               CASE WHEN kept THEN 'kept' ELSE coalesce(reason, 'dropped') END AS detail, NULL::BIGINT AS step,
-               NULL::INTEGER AS slot, detail AS more, NULL::BIGINT AS times_seen
-        FROM decisions WHERE sample_id = sample
-        UNION ALL
-        SELECT 2, 'snapshot', snapshot, split, NULL, NULL, content_hash, NULL
-        FROM snapshot_members WHERE sample_id = sample
-        UNION ALL
-        SELECT 3, 'training step', run_id, 'slot ' || slot, step, slot, NULL, NULL FROM steps
-        UNION ALL
-        SELECT 4, 'checkpoint', c.checkpoint_id, 'run ' || c.run_id, c.step, NULL, c.snapshot, count(*)
-        FROM (SELECT DISTINCT checkpoint_id, run_id, step, snapshot FROM checkpoints) c
-             JOIN steps t ON t.run_id = c.run_id AND t.step < c.step
-        GROUP BY ALL
-    ) ORDER BY place, CASE WHEN what = 'checkpoint' THEN detail ELSE name END, step, slot, name
-    """,
-)
 NEAR = 3
 """Ids that a mistyped one is compared with in the answer."""
 SHORTEST = 6

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -22,6 +23,8 @@ from storage import views
 from storage.errors import QuestionRefused
 from storage.store import Store
 
+ROWS = 10_000
+"""Rows at a time of an answer that is read piece by piece."""
 ASKS = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
 """The latter is a PIVOT: DuckDB takes it apart into several statements."""
 SELECTS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
@@ -45,12 +48,23 @@ def ask(store: Store, text: str) -> pa.Table:
     Raises:
         QuestionRefused: it is not one question, but none, several, or something that may write or read files.
     """
+    with answered(store, text) as rows:
+        return rows.read_all()
+
+
+@contextmanager
+def answered(store: Store, text: str) -> Iterator[pa.RecordBatchReader]:
+    """The same for an answer of any length: its rows as they are read.
+
+    Raises:
+        QuestionRefused: as `ask`.
+    """
     how, question = explained(text)
     versions = store.versions()
-    with store.connect(versions) as con:
+    with store.connect(versions, overview=True) as con:
         check(con, question)
         lock(con, [file for table, version in versions.items() for file in store.files(table, version)])
-        return con.sql(how + question).to_arrow_table()
+        yield con.sql(how + question).to_arrow_reader(ROWS)
 
 
 def explained(text: str) -> tuple[str, str]:

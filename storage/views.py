@@ -9,9 +9,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from storage.champions import STATEMENTS as CHAMPION
-from storage.lineage import STATEMENTS as LINEAGE
-from storage.tables import Table
+from storage import champions, mentions, overview, standings, traces
+from storage.derived import View
+from storage.tables import SAMPLE_ID, TABLES, Column, Table
 
 SQL_TYPES = {
     pa.string(): "VARCHAR",
@@ -90,37 +90,71 @@ def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:
     return f"SELECT {', '.join(name(c.name) for c in table.columns)} FROM {scan(files)}"
 
 
-def derived(declared: Sequence[Table]) -> list[str]:
-    """The views that join the tables: signals, verdicts, funnel, funnel_check, champion, and those of lineage."""
-    return [signals(declared), *FUNNEL, *LINEAGE, *CHAMPION]
+def derived(declared: Sequence[Table]) -> list[View]:
+    """The views and macros that join the tables, which steps and flows ask, too; each after those that it reads."""
+    return [signals(declared), VERDICTS, FUNNEL, FUNNEL_CHECK, *traces.VIEWS, *champions.VIEWS]
 
 
-def signals(declared: Sequence[Table]) -> str:
+OVERVIEW = (*overview.VIEWS, *standings.VIEWS, *mentions.VIEWS)
+"""What people ask: over those of `derived`."""
+
+
+def signals(declared: Sequence[Table]) -> View:
     """`samples`, with every annotator's columns beside them as <annotator>_<column>."""
     picked, joins = ["s.*"], []
+    columns = {column.name: described(column) for column in TABLES["samples"].columns}
     for table in declared:
         key = table.key[0]
         alias = name(table.name)
-        picked += [
-            f"{alias}.{name(c.name)} AS {name(f'{table.name}_{c.name}')}"
-            for c in table.columns
-            if c.name not in (*table.key, "part")
-        ]
+        for column in table.columns:
+            if column.name not in (*table.key, "part"):
+                picked.append(f"{alias}.{name(column.name)} AS {name(f'{table.name}_{column.name}')}")
+                columns[f"{table.name}_{column.name}"] = described(column)
         joins.append(f"LEFT JOIN {alias} ON {alias}.{name(key)} = s.{name(key)}")
-    return f"CREATE VIEW signals AS SELECT {', '.join(picked)} FROM samples s {' '.join(joins)}"
+    select = f"SELECT {', '.join(picked)} FROM samples s {' '.join(joins)}"
+    return View(
+        "signals",
+        "samples, with every annotator's columns beside them as <annotator>_<column>.",
+        columns,
+        select,
+    )
 
 
-FUNNEL = (
+def described(column: Column) -> str:
+    """A column's sentence, with its unit."""
+    return column.doc + (f" [{column.unit}]" if column.unit else "")
+
+
+VERDICTS = View(
+    "verdicts",
+    "One row per decided sample: kept by every stage, or the stage and reason that dropped it.",
+    {
+        "sample_id": SAMPLE_ID.doc,
+        "source": "Name of the source.",
+        "kept": "Whether every stage kept it.",
+        "stage": "The first stage that dropped it; null when kept.",
+        "reason": "Why; null when kept.",
+    },
     # of several stages that dropped a row, the first one tells
     """
-CREATE VIEW verdicts AS
 SELECT sample_id, any_value(source) AS source, bool_and(kept) AS kept,
        min_by(stage, (stage <> 'collect', stage <> 'filter', stage)) FILTER (NOT kept) AS stage,
        min_by(reason, (stage <> 'collect', stage <> 'filter', stage)) FILTER (NOT kept) AS reason
 FROM decisions GROUP BY sample_id
 """,
+)
+FUNNEL = View(
+    "funnel",
+    "Per source and stage: rows that came in, were kept, were dropped, and why.",
+    {
+        "source": "Name of the source.",
+        "stage": "collect, filter or the name of a gather, in the order in which rows meet them.",
+        "came_in": "Rows that the stage decided on. [rows]",
+        "kept": "Those that went on. [rows]",
+        "dropped": "Those that did not. [rows]",
+        "reasons": "Reasons to dropped rows, the most frequent first; null when none was dropped.",
+    },
     """
-CREATE VIEW funnel AS
 WITH counts AS (
     SELECT source, stage, kept, coalesce(reason, 'unstated') AS reason, count(*) AS n
     FROM decisions GROUP BY ALL),
@@ -133,8 +167,18 @@ FROM counts LEFT JOIN reasons USING (source, stage)
 GROUP BY source, stage
 ORDER BY source, stage <> 'collect', stage <> 'filter', came_in DESC, kept DESC, stage
 """,
+)
+FUNNEL_CHECK = View(
+    "funnel_check",
+    "Per source: came in = kept + dropped, and whether it adds up.",
+    {
+        "source": "Name of the source.",
+        "came_in": "Rows that came in. [rows]",
+        "kept": "Rows that every stage kept. [rows]",
+        "dropped": "Rows that a stage dropped. [rows]",
+        "adds_up": "Whether every row was kept or dropped.",
+    },
     """
-CREATE VIEW funnel_check AS
 WITH fates AS (
     SELECT source, count(*) AS judged, count(*) FILTER (kept) AS kept, count(*) FILTER (NOT kept) AS dropped
     FROM verdicts GROUP BY source),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dashboards import bias, report
 from dashboards.ask import ask
 from pipeline.annotators.language import Language
-from pipeline.groups_of_people import TERMS
+from storage.groups_of_people import TERMS
 from storage.store import Store
 from storage.tables import signal_table
 from tests.dashboards.conftest import append, decided, sample

@@ -1,4 +1,4 @@
-"""The TOML that the documentation shows is TOML that Millrace takes."""
+"""What the documentation shows holds: its TOML is taken, its reference is what the code tells, its pages build."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
-from flows import config
+from flows import config, reference, steps
+from flows.cli import app
+from storage.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -78,3 +81,43 @@ def test_what_compose_starts_has_no_rights_and_no_secrets() -> None:
     shown = "\n".join(line[4:] for line in text.splitlines() if line.startswith("#   ["))
     read = config.parse(tomllib.loads(re.sub(r"^(\[\w+\]) ", r"\1\n", shown, flags=re.MULTILINE)))
     assert read.prefect.database.startswith("postgresql://")
+
+
+def test_the_reference_is_what_the_code_tells() -> None:
+    folder = reference.FOLDER
+    assert sorted(one.name for one in folder.iterdir()) == sorted(reference.pages())
+    stale = [name for name, text in reference.pages().items() if (folder / name).read_text("utf-8") != text]
+    assert not stale, f"{stale} in docs/reference: run `make reference`"
+
+
+def test_the_reference_leaves_nothing_out() -> None:
+    pages = reference.pages()
+    assert all(f"## {use}\n" in pages["steps.md"] for use in steps.names())
+    assert all(f"### {name}\n" in pages["tables.md"] for name in TABLES)
+    assert all(f"## millrace {name}" in pages["commands.md"] for name in get_command(app).commands)  # type: ignore[attr-defined]
+    told = pages["configuration.md"]
+    assert all(f"[{name}]" in told or f"`{name}`" in told for name in config.Config.model_fields)
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    """Every link leads somewhere, every page is in the index; no network is asked."""
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-n",
+        "-b",
+        "html",
+        "-d",
+        tmp_path / "trees",
+    ]
+    ran = subprocess.run([*command, ROOT / "docs", tmp_path / "html"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    index = (tmp_path / "html/index.html").read_text("utf-8")
+    assert "architecture.svg" in index
+    outside = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', index)
+    assert outside == []

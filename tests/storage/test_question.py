@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from storage import catalog, lineage, question, snapshot
+from storage import catalog, question, snapshot
 from storage.errors import QuestionRefused
 from storage.store import Store
 from storage.tables import TABLES, signal_table
@@ -295,8 +295,6 @@ def test_the_connection_is_locked_whatever_comes_through(filled, other):
 
 
 def test_lineage_macros_are_among_the_functions(filled):
-    made = [text for text in lineage.STATEMENTS if "CREATE MACRO" in text]
-    assert len(made) >= 2
     with filled.connect() as con:
         assert {"checkpoint_rows", "sample_history"} <= question.allowed(con)
         assert not {"read_csv", "glob", "query", "enable_logging", "seq_scan"} & question.allowed(con)
