@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact
 
 from dashboards import report as page
+from flows import artifacts
 from flows.config import read
 from flows.store_admin import planted_truth
 from storage import catalog
@@ -26,5 +26,5 @@ def report(config: str = "millrace.toml") -> str:
     catalog.rebuild(store)
     with using(store):
         path = page.write(store, store.folder("reports") / "report.html", truth=planted_truth(Path(config)))
-    create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
+    artifacts.report(store, path)
     return str(path)
