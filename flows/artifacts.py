@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -32,6 +34,10 @@ class Stages:
         if time.monotonic() - self.told > EVERY_S:
             self.tell(min(99.0, 100.0 * self.done / self.total))
 
+    def end(self) -> None:
+        """All is done, also where the number was only a guess: no run that has completed shows a bar that has not."""
+        self.tell(100.0)
+
     def of(self, things: Iterable[T]) -> Iterator[T]:
         """The things one by one; each is done when the next one is asked for."""
         for one in things:
@@ -53,10 +59,13 @@ class Unseen(Stages):
         self.told = time.monotonic()
 
 
+SOURCES = "SELECT source, came_in, kept, dropped, adds_up FROM funnel_check ORDER BY source"
+
+
 def funnel(store: Store, snapshot: str, kept: int, came_in: int) -> None:
     """What came in, what each stage dropped, and why."""
     with store.connect() as db:
-        sources = rows(db.execute("SELECT source, came_in, kept, dropped, adds_up FROM funnel_check"))
+        sources = rows(db.execute(SOURCES))
         stages = rows(db.execute("SELECT source, stage, came_in, kept, dropped, reasons FROM funnel"))
     for one in stages:
         one["reasons"] = ", ".join(f"{name} {n:,}" for name, n in (one["reasons"] or {}).items())
@@ -101,6 +110,19 @@ def retrained(told: Mapping[str, str]) -> None:
     """What each part of a retraining came to; each has more at its own page."""
     parts = [{"part": part, "outcome": outcome} for part, outcome in told.items()]
     create_markdown_artifact(key="retrain", markdown=table(parts), description=list(told.values())[-1])
+
+
+def report(store: Store, path: Path, cards: Sequence[Path] = ()) -> None:
+    """Where the report and the cards beside it lie, and its first table. A link would be one to a file, which a
+    browser opens from no page."""
+    with store.connect() as db:
+        sources = rows(db.execute(SOURCES))
+    where = f"`{path.resolve()}` on {cell(socket.gethostname())}: open it there in a browser, or copy it; it is one file."
+    if cards:
+        where += f" Beside it: {', '.join(f'`{card.name}`' for card in cards)}."
+    create_markdown_artifact(
+        key="report", markdown=f"{where}\n\n{table(sources)}", description=str(path.resolve())
+    )
 
 
 def rows(answer: Any) -> list[dict[str, Any]]:

@@ -59,9 +59,9 @@ async def refuse_dead(url: URL) -> None:
             database=url.database,
             timeout=ANSWERS_S,
         )
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise ServerError(f"{where}: {error}; PGPASSWORD is where the password is looked for") from error
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, OverflowError) as error:
         why = getattr(error, "strerror", None) or "no answer"
         raise ServerError(f"{where}: {why}; start it, or leave [prefect] database out for SQLite") from error
     await found.close()

@@ -95,29 +95,27 @@ def deployments(config: Path) -> list[Any]:
 
 
 async def serve(made: list[Any], config: Path, ready: int) -> None:
-    """Registers the deployments and what starts them by itself, says so on a file descriptor, and runs what is due until
-    SIGTERM.
+    """Registers the deployments and what starts them by itself, says the id of the one that retrains on a file descriptor, and
+    runs what is due until SIGTERM.
 
     What runs then is cancelled: it gets SIGTERM, too, and half a minute to save.
     """
     from prefect.runner import Runner
 
-    from flows import automations, notices
+    from flows.automate import automate
     from flows.config import read
 
     asked = asyncio.Event()
     runner = Runner(name="millrace", limit=AT_ONCE, pause_on_shutdown=False)
     ids = {}
     for deployment in made:
-        await keep_switches(deployment)
+        await keep_schedules(deployment)
         ids[deployment.name] = await runner.aadd_deployment(deployment)
-    settings = read(config)
-    told = await notices.wanted(settings.notify)
-    await automations.ensure([*automations.wanted(ids["retrain"], settings.triggers), *told])
+    await automate(read(config), ids["retrain"])
     running = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # its own handler of SIGTERM starts a coroutine and never awaits it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
-    os.write(ready, b"1")
+    os.write(ready, str(ids["retrain"]).encode())
     os.close(ready)
     stopped = asyncio.create_task(asked.wait())
     await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -127,19 +125,21 @@ async def serve(made: list[Any], config: Path, ready: int) -> None:
     await running
 
 
-async def keep_switches(deployment: Any) -> None:
-    """A schedule that a person has switched on or off stays so when everything is started again."""
+async def keep_schedules(deployment: Any) -> None:
+    """What a person has made of a deployment's schedules, switched, changed, added or deleted, stays so when everything is
+    started again."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
     async with get_client() as client:
         try:
-            known = await client.read_deployment_by_name(deployment.full_name)
+            await client.read_deployment_by_name(deployment.full_name)
         except ObjectNotFound:
             return
-    active = {getattr(one.schedule, "cron", None): one.active for one in known.schedules}
-    for schedule in deployment.schedules or []:
-        schedule.active = active.get(schedule.schedule.cron, schedule.active)
+    deployment.schedules = []
+    deployment.model_fields_set.discard(
+        "schedules"
+    )  # what is not named stays; an empty list might delete them
 
 
 def main(config: Path, parent: int, ready: int) -> None:

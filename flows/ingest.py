@@ -245,6 +245,7 @@ def brought_in(store: Store, config: Config, hired: Callable[[RunConfig], Worker
     ).name
     if failed:
         raise SourceError(f"{told_off}; what the other sources brought is in snapshot {name}")
+    site.stages.end()
     return Ingested(store, name, made, store.version("samples") - before, kept, came_in)
 
 

@@ -19,6 +19,7 @@ USER_ERRORS = {
     "flows.server": ["ServerError"],
     "flows.demo": ["DemoError"],
     "flows.cluster": ["ClusterError"],
+    "flows.runners": ["WorkerDied"],
     "pipeline.records": ["SourceError"],
     "pipeline.collect": ["SourceIdentityError"],
     "pipeline.decoders": ["DecoderError"],

@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
+from flows.automations import OURS
 from flows.config import ConfigError
 from flows.settings import NotifyConfig
 
@@ -70,7 +71,7 @@ async def wanted(settings: NotifyConfig) -> list[Automation]:
 def _telling(how: str, action: CallWebhook | SendNotification) -> list[Automation]:
     return [
         Automation(
-            name=f"millrace: tell of runs {what}, {how}",
+            name=f"{OURS[1]}{what}, {how}",
             description=f"Tells when a run is {what}.",
             trigger=EventTrigger(
                 expect={f"prefect.flow-run.{state}" for state in states},

@@ -16,6 +16,10 @@ def quiet_prefect(home: Path) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # it shows a traceback for any mistake
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # a run says that it lives: see flows.automations
+        # waits double: four minutes and more without an API, or with one whose database is gone, are survived
+        "PREFECT_CLIENT_MAX_RETRIES": "8",
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what Prefect's API says while a Postgres refuses it
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

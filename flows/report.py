@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact
 
 from dashboards import report as page
+from flows import artifacts
 from flows.config import read
 from flows.store_admin import planted_truth
 from storage import catalog
@@ -26,8 +26,5 @@ def report(config: str = "millrace.toml") -> str:
     catalog.rebuild(store)
     with using(store):
         path, *cards = page.write_all(store, planted_truth(Path(config)))
-    create_link_artifact(key="report", link=path.resolve().as_uri(), link_text="report.html")
-    for card in cards:
-        key = card.name.split("-card-")[0] + "-card"
-        create_link_artifact(key=key, link=card.resolve().as_uri(), link_text=card.name)
+    artifacts.report(store, path, cards)
     return str(path)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
@@ -28,6 +29,10 @@ FEW = 8
 SWITCH_EVERY_S = 0.0005
 """Tasks in threads let go of the interpreter for a moment, thousands of times a second: at Python's 5 ms they would mostly
 wait to get it back."""
+
+
+class WorkerDied(Exception):
+    """A worker process was killed, or died for lack of memory; the message says what to change."""
 
 
 class Pool(Protocol):
@@ -57,7 +62,18 @@ class Processes:
                 self._pool.submit(os.getpid)
 
     def make(self, function: Maker, store: Store, jobs: Sequence[Job]) -> list[str]:
-        return self._pool.submit(make, function, str(store.path), store.memory_limit, jobs).result()
+        """Makes some parts of a stage in a process, and waits for their keys.
+
+        Raises:
+            WorkerDied: one of the processes has ended, and no other is started in its place.
+        """
+        try:
+            return self._pool.submit(make, function, str(store.path), store.memory_limit, jobs).result()
+        except BrokenProcessPool as error:
+            raise WorkerDied(
+                "a worker process was killed, or had no memory left; what is committed stays, the same command goes on: with "
+                "fewer [run] workers, or a smaller memory_limit, if it was memory"
+            ) from error
 
 
 class Workers:

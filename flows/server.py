@@ -94,9 +94,8 @@ def start(port: int, host: str = LOOPBACK, *, ui: bool = False) -> subprocess.Po
 
     Its words go to a log file: what a server says while it is being stopped helps nobody at the terminal.
     """
-    home = Path(os.environ.get("PREFECT_HOME", ".prefect"))
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "server.log").open("ab") as log:
+    log().parent.mkdir(parents=True, exist_ok=True)
+    with log().open("ab") as words:
         kind = "ui" if ui else "api"
         command = [sys.executable, "-m", "flows.server", str(port), str(os.getpid()), kind, host]
         # pages that another machine opens ask the machine that they came from
@@ -104,8 +103,13 @@ def start(port: int, host: str = LOOPBACK, *, ui: bool = False) -> subprocess.Po
         env = {**os.environ, "PREFECT_UI_API_URL": pages_ask}
         # a session of its own: Ctrl-C is for us, and we stop it when nobody needs it any more
         return subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+            command, stdout=words, stderr=words, stdin=subprocess.DEVNULL, env=env, start_new_session=True
         )
+
+
+def log() -> Path:
+    """Where a server that is started here says what it has to say."""
+    return Path(os.environ.get("PREFECT_HOME", ".prefect")) / "server.log"
 
 
 def stop(process: subprocess.Popen, seconds: float = 10) -> None:
@@ -130,16 +134,16 @@ def wait_until_healthy(url: str, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(
-                f"the Prefect server ended with status {process.returncode}; try `prefect server start`"
-            )
+            raise ServerError(f"the Prefect server ended with status {process.returncode}: {log()} says why")
         try:
             if httpx.get(f"{url}/health", timeout=2).status_code == 200:
                 return
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    raise ServerError(f"the Prefect server did not answer within {READY_TIMEOUT_S:.0f} s")
+    raise ServerError(
+        f"the Prefect server did not answer within {READY_TIMEOUT_S:.0f} s; {log()} may say why"
+    )
 
 
 def end_with(parent: int) -> None:
@@ -154,6 +158,9 @@ def serve(port: int, ui: bool, host: str) -> None:
     """The API; without `ui` it has no pages and no background services."""
     import uvicorn
     from prefect.server.api.server import create_app
+
+    if ui:
+        import flows.mail  # noqa: F401  a block that it can write to
 
     app = create_app(ephemeral=not ui)
     uvicorn.run(app, host=host, port=port, log_level="error", lifespan="on")

@@ -57,7 +57,7 @@ def run(config: Path, port: int, host: str = LOOPBACK) -> None:
 
 
 def set_up(config: Config) -> None:
-    """What server, runner and flows read from their environment; whoever runs this may have set it otherwise.
+    """What server and runner read from their environment; whoever runs this may have set it otherwise.
 
     Raises:
         ConfigError: a variable that the configuration names is not set.
@@ -68,13 +68,8 @@ def set_up(config: Config) -> None:
             f'[notify] url_env = "{name}": this environment variable is not set; it holds the URL to tell'
         )
     server.share_word()
-    defaults = {
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # Prefect's least: see flows.automations
-        "PREFECT_CLIENT_MAX_RETRIES": "8",  # waits double: four minutes and more without an API are survived
-        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": str(config.notify.late_minutes * 60),
-    }
-    for variable, value in defaults.items():
-        os.environ.setdefault(variable, value)
+    late = str(config.notify.late_minutes * 60)
+    os.environ.setdefault("PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS", late)
 
 
 def address(host: str, port: int) -> str:
@@ -126,23 +121,31 @@ class Api:
         server.wait_until_healthy(f"{self.url}/api", self.process)
 
     def keep(self) -> None:
-        """Starts it again if it has ended.
+        """Starts it again if it has ended, and once more if it ends before it answers: its database may be gone, too.
 
         Raises:
-            ServerError: it does not stay.
+            ServerError: it does not stay, or does not answer.
         """
         if self.process.poll() is None:
             return
-        now, status = time.monotonic(), self.process.returncode
+        while (status := self.process.poll()) is not None:
+            self.died(status)
+            self.process = server.start(self.port, self.host, ui=True)
+            try:
+                self.wait()
+            except ServerError:
+                if self.process.poll() is None:  # it lives, and does not answer
+                    raise
+        say("the Prefect server answers again")
+
+    def died(self, status: int) -> None:
+        now = time.monotonic()
         self.deaths = [*(one for one in self.deaths if now - one < WITHIN_S), now]
         if len(self.deaths) > RESTARTS:
             raise ServerError(
-                f"the Prefect server ended {len(self.deaths)} times, now with status {status}: its server.log says why"
+                f"the Prefect server ended {len(self.deaths)} times, now with status {status}: {server.log()} says why"
             )
         say(f"[yellow]the Prefect server ended with status {status}; starting it again[/]")
-        self.process = server.start(self.port, self.host, ui=True)
-        self.wait()
-        say("the Prefect server answers again")
 
 
 def serve(config: Path, port: int, host: str, kept: str) -> None:
@@ -150,9 +153,9 @@ def serve(config: Path, port: int, host: str, kept: str) -> None:
     api = Api(host, port)
     try:
         api.wait()
-        runner = start_runner(config)
+        runner, retrain = start_runner(config)
         try:
-            tell(api, kept)
+            tell(api, kept, retrain)
             watch(api, runner)
         finally:
             server.stop(runner, RUNNER_STOPS_S)
@@ -160,8 +163,8 @@ def serve(config: Path, port: int, host: str, kept: str) -> None:
         server.stop(api.process)
 
 
-def start_runner(config: Path) -> subprocess.Popen:
-    """Starts the runner and waits until its deployments are registered."""
+def start_runner(config: Path) -> tuple[subprocess.Popen, str]:
+    """Starts the runner and waits until its deployments are registered; the runner, and the id of the one that retrains."""
     ready, write = os.pipe()
     command = [sys.executable, "-m", "flows.deployments", str(config), str(os.getpid()), str(write)]
     with os.fdopen(ready, "rb") as ready_file:
@@ -170,17 +173,18 @@ def start_runner(config: Path) -> subprocess.Popen:
         )
         os.close(write)
         try:
-            if not ready_file.read(1):
+            if not (retrain := ready_file.read().decode()):
                 raise ServerError("the deployments could not be registered: what is above says why")
         except BaseException:
             server.stop(process)
             raise
-    return process
+    return process, retrain
 
 
-def tell(api: Api, kept: str) -> None:
+def tell(api: Api, kept: str, retrain: str) -> None:
     say(f"[bold]Prefect[/]      {api.url}")
     say(f"deployments  {api.url}/deployments")
+    say(f"retraining   {api.url}/deployments/deployment/{retrain}")
     say(f"API          {api.url}/api")
     say(f"runs are in  {escape(kept)}")
     if open_to_all(api.host):

@@ -34,6 +34,17 @@ def place(path: Path, node: ast.AST) -> str:
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
 
 
+def test_what_is_not_python_is_installed_with_its_package() -> None:
+    """Where Millrace runs from a checkout, nobody notices that a wheel lacks it."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for room in ROOMS:
+        there = {
+            path for path in (ROOT / room).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+        }
+        packed = {path for pattern in declared.get(room, ()) for path in (ROOT / room).glob(pattern)}
+        assert there == packed, room
+
+
 def test_no_file_is_a_drawer_of_odds_and_ends() -> None:
     assert [p for p in sources(*ROOMS) if p.stem in ("utils", "util", "helpers", "misc", "common")] == []
 

@@ -15,8 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.flows import toy
+from tests.flows.databases import Postgres, a_postgres
 from tests.flows.serving import Up, until
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 SEED, PICTURES, HELD_OUT = 5, 200, 20
 MILLRACE = [sys.executable, "-m", "flows.cli"]
 
-CONFIG = """\
+CONFIG = f"""\
 [store]
 path = "store"
 [run]
@@ -48,7 +52,7 @@ path = "data/tars/*.tar"
 use = "sources.url_list"
 name = "urls"
 path = "data/urls.csv"
-base_url = "{base_url}"
+base_url = "{{base_url}}"
 [[sources]]
 use = "sources.folder"
 name = "heldout"
@@ -76,28 +80,12 @@ use = "gathers.near_duplicates"
 [[gathers]]
 use = "gathers.decontaminate"
 
-[tokens.text]
-vocab_size = 512
-[tokens.image]
-steps = 5
-precision = "fp32"
-width = 8
-threads = 1
-least_psnr = 0
-least_usage = 0
-
-[train]
+{toy.tokenizers(512, 5)}[train]
 steps = 60
 threads = 1
 checkpoint_every = 5
 log_every = 5
-[train.model]
-width = 16
-depth = 1
-heads = 2
-kv_heads = 1
-hidden = 32
-[train.batch]
+{toy.NETWORK}[train.batch]
 rows = 2
 row_length = 128
 """
@@ -134,6 +122,19 @@ class Mill:
         text = self.config.read_text()
         assert text.count(old) == 1, old
         self.config.write_text(text.replace(old, new))
+
+    def add_noise(self, seed: int) -> None:
+        """One more picture in its folder, which nobody has seen, and its caption."""
+        pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(self.path / f"data/folder/noise-{seed}.png")
+        told = {
+            "file": f"noise-{seed}.png",
+            "text": f"noise of seed {seed}",
+            "lang": "en",
+            "licence": "CC0-1.0",
+        }
+        with (self.path / "data/folder/captions.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(told) + "\n")
 
     def sql(self, query: str) -> list[tuple]:
         with self.store().connect() as db:
@@ -261,6 +262,13 @@ def lasting() -> Iterator[Callable[..., Command]]:
     """Starts `millrace …` for all tests of a file."""
     with processes() as start:
         yield lambda mill, *arguments, **more: start(mill, *MILLRACE, *arguments, **more)
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """An empty one."""
+    with a_postgres() as made:
+        yield made
 
 
 @pytest.fixture

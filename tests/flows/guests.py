@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.flows import toy
+
 SECRET = "Zebulon Quirke asleep under the violet zeppelin of Tarnholm"
 HELD = "Ottoline Vex paints a crooked lighthouse beside the salt works"
 GUESTS, HELD_OUT = 24, 8
-CONFIG = """\
+CONFIG = f"""\
 [store]
 path = "store"
 [[sources]]
@@ -33,27 +35,12 @@ use = "gathers.decontaminate"
 [splits]
 test = 0.0
 validation = 0.0
-[tokens.text]
-vocab_size = 512
-[tokens.image]
-steps = 2
-precision = "fp32"
-width = 8
-threads = 1
-least_psnr = 0
-least_usage = 0
-[train]
+{toy.tokenizers(512, 2)}[train]
 steps = 12
 threads = 1
 checkpoint_every = 3
 log_every = 3
-[train.model]
-width = 16
-depth = 1
-heads = 2
-kv_heads = 1
-hidden = 32
-[train.batch]
+{toy.NETWORK}[train.batch]
 rows = 4
 row_length = 256
 """

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from storage.snapshot import content_hash
+from tests.flows.databases import Postgres
+from tests.flows.serving import Up
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+OUTAGE_S = 60.0
 TABLES = ("images", "samples", "decisions", "splits", "text_tokens", "image_tokens")
 
 
@@ -60,15 +63,44 @@ def test_a_disk_that_is_full_loses_nothing_and_the_next_run_completes(
 
 
 def test_a_database_that_is_gone_for_a_while_holds_the_flow_up_and_nothing_more(
-    fresh: Any, milled: Any, command: Callable[..., Any], prefect_home: Path, wait_until: Any
+    fresh: Any,
+    milled: Any,
+    postgres: Postgres,
+    command: Callable[..., Any],
+    up: Callable[[Any], Up],
+    prefect_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Somebody else has locked Prefect's database: its API has no answer meanwhile, and the flow asks again."""
-    one = command(fresh, "ingest", "--json")
-    assert wait_until(lambda: not one.alive() or (fresh.path / "store/store.json").exists()), one.said()
+    """Somebody else has locked Prefect's SQLite, and its Postgres is down: one minute for both, with an ingest on each."""
+    other = fresh.copy(tmp_path / "other")
+    other.change("[fetch]", f'[prefect]\ndatabase = "{postgres.url}"\n[fetch]')
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    serving = up(other)
+    served = serving.start("ingest")
+    serving.begun(lambda: serving.state(served) != "SCHEDULED")
+    alone = command(fresh, "ingest", "--json")
+    for mill in (other, fresh):
+        serving.begun(lambda mill=mill: (mill.path / "store/store.json").exists() or not alone.alive())
+    assert serving.state(served) == "RUNNING"
     with closing(sqlite3.connect(prefect_home / "prefect.db", timeout=60, isolation_level=None)) as held:
         held.execute("BEGIN EXCLUSIVE")
-        time.sleep(8)  # the outage itself
-        assert one.alive(), one.said()
+        postgres.stop()
+        time.sleep(OUTAGE_S)  # the outage itself
+        assert alone.alive(), alone.said()
+        postgres.start()
         held.execute("ROLLBACK")
-    one.wait()
+    alone.wait()
     same(fresh, milled)
+    assert serving.finished(served) == "COMPLETED", serving.command.said()
+    same(other, milled)
+    tasks = {"flow_runs": {"id": {"any_": [served]}}}
+    assert serving.wait_until(
+        lambda: (
+            {one["state_type"] for one in serving.ask("POST", "/task_runs/filter", tasks)} == {"COMPLETED"}
+        ),
+        90,
+    )
+    before = other.store().versions()
+    assert serving.finished(serving.start("ingest")) == "COMPLETED"
+    assert other.store().versions() == before

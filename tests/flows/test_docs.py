@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,8 +15,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from flows import config, reference, steps
-from flows.cli import app
+from flows import cli, config, quiet, reference, steps
 from storage.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,53 @@ def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
     assert not re.search(r"^User=(root|0)$|^Environment=.*PASSWORD", text, re.MULTILINE) and "\nUser=" in text
 
 
+def test_compose_takes_the_file_and_asks_for_the_password() -> None:
+    """Its own check of names and values, which needs no daemon."""
+    standalone = shutil.which("docker-compose")
+    compose = [standalone] if standalone else ["docker", "compose"]
+    if not standalone and (
+        not shutil.which("docker") or subprocess.run([*compose, "version"], capture_output=True).returncode
+    ):
+        pytest.skip("no Compose on this machine: `apt-get install docker-compose`")
+    line = [*compose, "-f", SERVICE / "compose.yaml", "config"]
+    env = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
+    refused = subprocess.run(line, capture_output=True, text=True, env=env)
+    assert refused.returncode != 0 and "set it in the environment" in refused.stderr
+    read = subprocess.run(line, capture_output=True, text=True, env={**env, "PGPASSWORD": "grist"})
+    assert (read.returncode, read.stderr) == (0, "")
+    assert set(yaml.safe_load(read.stdout)["services"]) == {"postgres", "millrace"}
+
+
+def told(pattern: str, path: Path) -> list[str]:
+    return re.findall(pattern, path.read_text(), re.MULTILINE)
+
+
+def test_what_the_service_files_start_is_there() -> None:
+    """`millrace up` with its options as the command has them, a module, and the code and nothing else in the image."""
+    [unit] = told(r"^ExecStart=/opt/millrace/bin/millrace (.*)$", SERVICE / "millrace.service")
+    [image] = told(r"^CMD (.*)$", SERVICE / "Dockerfile")
+    known = {option for one in get_command(cli.app).commands["up"].params for option in one.opts}
+    for given in (unit.split(), json.loads(image)):
+        assert given[0] == "up" and {word for word in given if word.startswith("--")} <= known
+    assert told(r"^ENTRYPOINT (.*)$", SERVICE / "Dockerfile") == ['["millrace"]']
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["scripts"]["millrace"] == "flows.cli:main"
+    packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"], *packages}
+    assert set(told(r"^!(.*)$", ROOT / ".dockerignore")) == needed
+    assert told(r"^\*$", ROOT / ".dockerignore") == ["*"]
+
+
+def test_a_worker_of_a_pool_beats_and_asks_again_as_millrace_up_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["pool"]
+    given, ours = pool["job_variables"]["env"], dict[str, str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "environ", ours)
+        quiet.quiet_prefect(ROOT)
+    assert {name: ours[name] for name in given} == given
+    assert {name for name in ours if "CLIENT" in name or "HEARTBEAT" in name} <= set(given)
+
+
 def test_what_compose_starts_has_no_rights_and_no_secrets() -> None:
     text = (SERVICE / "compose.yaml").read_text()
     described = yaml.safe_load(text)
@@ -94,7 +142,7 @@ def test_the_reference_leaves_nothing_out() -> None:
     pages = reference.pages()
     assert all(f"## {use}\n" in pages["steps.md"] for use in steps.names())
     assert all(f"### {name}\n" in pages["tables.md"] for name in TABLES)
-    assert all(f"## millrace {name}" in pages["commands.md"] for name in get_command(app).commands)  # type: ignore[attr-defined]
+    assert all(f"## millrace {name}" in pages["commands.md"] for name in get_command(cli.app).commands)  # type: ignore[attr-defined]
     told = pages["configuration.md"]
     assert all(f"[{name}]" in told or f"`{name}`" in told for name in config.Config.model_fields)
 

@@ -5,6 +5,7 @@ One `millrace up` for all of it, behind a password, since its start costs more t
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from flows import server
+from tests.flows.letters import Mailbox
 from tests.flows.serving import Up, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
@@ -34,7 +36,7 @@ class Listener:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                assert self.headers["Content-Type"] == "application/json"
+                assert self.headers["Content-Type"].startswith("application/json")
                 told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self.send_response(204)
                 self.end_headers()
@@ -49,6 +51,10 @@ class Listener:
 
     def of(self, flow: str) -> list[str]:
         return [one["state"] for one in self.told if one["flow"] == flow]
+
+    def heard(self, *words: str) -> bool:
+        """Whether a message in the format of Slack and its likes holds all of the words."""
+        return any(all(word in one["text"] for word in words) for one in self.told)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +151,49 @@ def test_a_killed_training_goes_on_though_its_deployment_is_deleted(
     assert listener.of("report") == ["Late"]
 
 
+async def tell_two_more(chat: Listener, mailbox: Mailbox) -> None:
+    """Makes what a person makes in the UI, a block for a chat and one for e-mail, and what [notify] makes of each."""
+    from prefect.blocks.notifications import MattermostWebhook
+
+    from flows import notices
+    from flows.mail import MailServer
+    from flows.settings import NotifyConfig
+
+    port = chat.server.server_port
+    await MattermostWebhook(hostname="127.0.0.1", port=port, token="a" * 26).asave("chat")
+    letters = MailServer(
+        host="127.0.0.1",
+        port=mailbox.port,
+        mode="insecure",
+        sender="mill@example.org",
+        to=["miller@example.org"],
+    )
+    await letters.asave("miller")
+    for block in ("mattermost-webhook/chat", "mail-server/miller"):
+        for one in await notices.wanted(NotifyConfig(block=block)):
+            await one.acreate()
+
+
 def test_a_failed_run_is_told_once_with_its_reason(serving: Up, listener: Listener) -> None:
+    """To whoever is named: a URL, a chat, and a mail server."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    chat = Listener()
+    with Mailbox() as mailbox:
+        with temporary_settings({PREFECT_API_URL: f"{serving.url}/api", PREFECT_API_AUTH_STRING: WORD}):
+            asyncio.run(tell_two_more(chat, mailbox))
+        fails(serving, listener)
+        assert serving.wait_until(lambda: chat.heard("promote", "Failed", "nobody", serving.url), 60), (
+            chat.told
+        )
+        assert serving.wait_until(lambda: mailbox.letters, 60)
+        [letter] = mailbox.letters
+    assert b"Subject: Millrace: promote is failed" in letter.content
+    assert b"nobody" in letter.content
+    chat.server.shutdown()
+
+
+def fails(serving: Up, listener: Listener) -> None:
     run = serving.start("promote", checkpoint="nobody")
     assert serving.finished(run) == "FAILED"
     assert serving.wait_until(lambda: "Failed" in listener.of("promote"), 60)
@@ -164,11 +212,20 @@ def hurry(serving: Up) -> None:
     serving.ask("PUT", f"/automations/{known['id']}", kept)
 
 
+def said_to_be_on(serving: Up) -> str:
+    """A run whose process ended where nobody heard it: a command's that had a server of its own, for one."""
+    flow = serving.ask("GET", "/flows/name/ingest")["id"]
+    run = serving.ask("POST", "/flow_runs/", {"flow_id": flow})["id"]
+    serving.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    return run
+
+
 def test_after_a_power_cut_no_run_is_running_for_ever_and_what_was_deleted_is_there_again(
     serving: Up, project: Any, lasting: Callable[..., Any]
 ) -> None:
     hurry(serving)
     project.change("steps = 60", "steps = 100000")
+    silent = said_to_be_on(serving)
     run = serving.start("retrain")
     before = set(project.path.glob("store/checkpoints/*/run.json"))
     serving.begun(lambda: set(project.path.glob("store/checkpoints/*/run.json")) > before)
@@ -179,9 +236,11 @@ def test_after_a_power_cut_no_run_is_running_for_ever_and_what_was_deleted_is_th
 
     again = started(project, lasting)
     assert again.finished(run, 120) == "CRASHED"
+    assert again.finished(silent, 60) == "CRASHED"
     assert again.wait_until(lambda: not again.runs(state="RUNNING"), 60), again.runs(state="RUNNING")
     assert {"train", "retrain"} <= set(again.deployments())
     automations = again.ask("POST", "/automations/filter", {})
+    assert not [one["name"] for one in automations if "mail-server" in one["name"]]  # [notify] names none
     [drift] = [one for one in automations if one["name"] == "millrace: retrain on drift"]
     assert drift["actions"][0]["deployment_id"] == again.deployments()["retrain"]["id"] != retrain
     again.stop()

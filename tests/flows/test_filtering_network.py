@@ -14,9 +14,10 @@ from flows import filtering_network, ingest
 from flows.config import ConfigError, parse, read
 from model.clip import ImageTextModelMissing
 from storage.store import Store
+from tests.flows import toy
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "yellow": (230, 220, 40)}
-CONFIG = """\
+CONFIG = f"""\
 [[sources]]
 use = "sources.folder"
 name = "pictures"
@@ -49,16 +50,7 @@ use = "gathers.decontaminate"
 [splits]
 validation = 0.1
 test = 0.1
-[tokens.text]
-vocab_size = 300
-[tokens.image]
-steps = 2
-precision = "fp32"
-width = 8
-threads = 1
-least_psnr = 0
-least_usage = 0
-[filtering_network]
+{toy.tokenizers(300, 2)}[filtering_network]
 size = 32
 width = 4
 text_width = 64

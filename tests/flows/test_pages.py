@@ -5,16 +5,13 @@ MILLRACE_SHOTS=FOLDER keeps a picture of each page; docs/images/retrain.png is i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -61,14 +58,8 @@ def ready(mill: Any) -> Any:
     mill.change("steps = 60", "steps = 1")
     train.start(str(mill.config))
     promote.start(str(mill.config))
-    with (mill.path / "data/folder/captions.jsonl").open("a", encoding="utf-8") as lines:
-        for seed in range(5):
-            pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
-            Image.fromarray(pixels).save(mill.path / f"data/folder/noise-{seed}.png")
-            more = {"lang": "en", "licence": "CC0-1.0"}
-            lines.write(
-                json.dumps({"file": f"noise-{seed}.png", "text": f"noise of seed {seed}", **more}) + "\n"
-            )
+    for seed in range(5):
+        mill.add_noise(seed)
     settings = "\n[promote]\napproval = true\ngain = -1.0\nmost_fall = 1.0\n[evaluate]\nmax_items = 5\npictures = 1\n"
     mill.config.write_text(mill.config.read_text() + settings)
     return mill
@@ -114,6 +105,7 @@ def test_a_person_retrains_in_the_browser(ready: Any, up: Any, page: Any) -> Non
         ("retrain", "retrain", "outcome"),
         ("ingest", "funnel", "By stage"),
         ("evaluate", "scores", "95% bounds"),
+        ("report", "report", "open it there in a browser"),
     )
     for flow, key, words in shown:
         [made] = serving.runs(flow=flow)

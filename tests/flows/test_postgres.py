@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import secrets
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,80 +13,10 @@ import pytest
 
 from flows.config import ConfigError, parse
 from flows.server import free_port
+from tests.flows.databases import Postgres
 
 FLOWS, TASKS = 3, 150
 COMPLETED = {"state": {"type": {"any_": ["COMPLETED"]}}}
-
-
-@dataclass(frozen=True)
-class Postgres:
-    """A server of the test's own."""
-
-    folder: Path
-    port: int
-    password: str
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://millrace@127.0.0.1:{self.port}/postgres"
-
-
-def binaries() -> Path:
-    """Where initdb and postgres lie."""
-    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
-    for one in filter(None, found):
-        folder = Path(one).resolve().parent
-        if (folder / "postgres").exists():
-            return folder
-    pytest.skip("Postgres is not installed: apt-get install postgresql")
-
-
-def somebody() -> dict[str, Any]:
-    """Postgres refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        try:
-            found = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
-    pytest.skip("Postgres does not run as root, and there is no user postgres or nobody")
-
-
-@pytest.fixture
-def postgres(wait_until: Callable[..., bool]) -> Iterator[Postgres]:
-    """An empty one on loopback, whose user needs a password."""
-    bin_folder, owner = binaries(), somebody()
-    with tempfile.TemporaryDirectory(prefix="millrace-postgres-") as name:
-        top, made = Path(name), Postgres(Path(name, "data"), free_port(), secrets.token_hex(16))
-        (top / "password").write_text(made.password)
-        for path in (top, top / "password"):
-            os.chown(path, owner.get("user", -1), owner.get("group", -1))
-        asked = ["--username=millrace", "--auth=scram-sha-256", f"--pwfile={top / 'password'}", "--no-sync"]
-        quiet: dict[str, Any] = {"cwd": top, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **owner}
-        subprocess.run(
-            [bin_folder / "initdb", "-D", made.folder, "--locale=C", "--encoding=UTF8", *asked],
-            check=True,
-            **quiet,
-        )
-        (top / "password").unlink()
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
-        given = [f"--{key}={value}" for key, value in settings.items()]
-        server = subprocess.Popen(
-            [bin_folder / "postgres", "-D", made.folder, "-p", str(made.port), *given],
-            cwd=top,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **owner,
-        )
-        try:
-            ready = made.folder / "postmaster.pid"
-            assert wait_until(lambda: ready.exists() and "ready" in ready.read_text(), 60)
-            yield made
-        finally:
-            server.send_signal(signal.SIGINT)  # disconnects everybody
-            server.wait(60)
 
 
 @pytest.mark.parametrize(

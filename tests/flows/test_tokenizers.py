@@ -17,8 +17,9 @@ from flows.config import read
 from storage.errors import LicenceNotAllowed
 from storage.snapshot import Snapshot
 from storage.store import Store
+from tests.flows import toy
 
-CONFIG = """\
+CONFIG = f"""\
 [[sources]]
 use = "sources.folder"
 name = "pictures"
@@ -28,16 +29,7 @@ validation = 0.0
 test = 0.0
 [licences]
 allow = ["CC0-1.0"]
-[tokens.text]
-vocab_size = 300
-[tokens.image]
-steps = 2
-precision = "fp32"
-width = 8
-threads = 1
-least_psnr = 0
-least_usage = 0
-"""
+{toy.tokenizers(300, 2)}"""
 FILTER = """\
 [[filters]]
 use = "filters.licence"

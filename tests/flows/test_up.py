@@ -82,11 +82,16 @@ def test_a_url_to_tell_that_is_not_there_is_a_mistake_told_before_anything_start
 def test_a_worker_of_a_pool_runs_what_prefect_yaml_deploys(
     mill: Any, prefect_api: str, process: Callable[..., Any], wait_until: Any
 ) -> None:
-    """As its first lines say it: make the pool, deploy, start a worker; then a run is started through the API."""
+    """As its first lines say it: make the pool, deploy, automate, start a worker; then a run is started through the API."""
     (mill.path / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
+    early = process(mill, sys.executable, "-m", "flows.automate", "millrace.toml")
+    assert early.process.wait(60) == 1 and "error: no deployment retrain yet" in early.said()
     prefect = [sys.executable, "-m", "prefect"]
     for arguments in (["work-pool", "create", "--type", "process", "millrace"], ["deploy", "--all"]):
         process(mill, *prefect, "--no-prompt", *arguments).wait()
+    automated = process(mill, sys.executable, "-m", "flows.automate", "millrace.toml")
+    automated.wait()
+    assert "millrace: retrain on drift" in automated.said()
     worker = process(mill, *prefect, "worker", "start", "--pool", "millrace")
     client = httpx.Client(base_url=prefect_api, timeout=60)
     chosen = client.get("/deployments/name/ingest/ingest").json()
@@ -110,6 +115,7 @@ def test_up_serves_pages_runs_deployments_and_ends_as_a_whole(mill: Any, up: Any
     assert httpx.get(f"{serving.url}/ui-settings", timeout=60).json()["api_url"] == f"{serving.url}/api"
     found = serving.deployments()
     assert set(found) == {one.name for one in DEPLOYMENTS}
+    assert f"{serving.url}/deployments/deployment/{found['retrain']['id']}" in serving.command.said()
     schedules = {
         name: [(s["schedule"]["cron"], s["active"]) for s in one["schedules"]] for name, one in found.items()
     }
@@ -121,7 +127,7 @@ def test_up_serves_pages_runs_deployments_and_ends_as_a_whole(mill: Any, up: Any
 
     [nightly] = found["ingest"]["schedules"]
     path = f"/deployments/{found['ingest']['id']}/schedules/{nightly['id']}"
-    serving.ask("PATCH", path, {"active": True})
+    serving.ask("PATCH", path, {"active": True, "schedule": {"cron": "30 3 * * *"}})
     mill.change("steps = 60", "steps = 100000")
     run = serving.start("train")
     runs = mill.path / "store/checkpoints"
@@ -135,7 +141,8 @@ def test_up_serves_pages_runs_deployments_and_ends_as_a_whole(mill: Any, up: Any
     serving = up(mill)
     assert serving.state(run) == "CANCELLED"
     [nightly] = serving.deployments()["ingest"]["schedules"]
-    assert nightly["active"], "a schedule that a person switched on was switched off again"
+    kept = (nightly["schedule"]["cron"], nightly["active"])
+    assert kept == ("30 3 * * *", True), "what a person made of a schedule was undone"
     serving.command.process.send_signal(signal.SIGINT)
     assert serving.command.process.wait(90) == 0
     assert serving.command.gone(10)
@@ -178,9 +185,14 @@ def test_drift_starts_retraining_without_a_person_and_a_lost_process_is_told(mil
     mill.change("min_words = 40", "min_words = 2")
     mill.ingest()
 
+    mill.change("[tokens.text]", "[triggers]\nretrain_when_new = 100000\n[tokens.text]")
     serving = up(mill)
     names = {one["name"] for one in serving.ask("POST", "/automations/filter", {})}
-    assert names == {"millrace: retrain on drift", "millrace: tell of runs whose process is gone"}
+    assert names == {
+        "millrace: retrain on drift",
+        "millrace: retrain when 100,000 rows are new",
+        "millrace: tell of runs whose process is gone",
+    }
     assert serving.finished(serving.start("drift")) == "COMPLETED", serving.command.said()
     retrain = serving.deployments()["retrain"]["id"]
     asked = {"deployments": {"id": {"any_": [retrain]}}}
@@ -196,6 +208,15 @@ def test_drift_starts_retraining_without_a_person_and_a_lost_process_is_told(mil
     )
     assert decisions == challengers == 1
     assert mill.sql(f"SELECT count(*) FROM promotions WHERE checkpoint_id = '{champion}'") == [(1,)]
+
+    # a snapshot with something new starts it, too, and it says that so little is not worth a training
+    mill.add_noise(0)
+    assert serving.finished(serving.start("ingest")) == "COMPLETED", serving.command.said()
+    assert serving.wait_until(lambda: len(runs()) == 2, 120), serving.command.said()
+    [second] = [one for one in runs() if one["id"] != run["id"]]
+    assert second["parameters"]["least_new"] == 100000
+    assert serving.finished(second["id"]) == "COMPLETED", serving.command.said()
+    assert mill.sql("SELECT count(*) FROM checkpoints") == [(2,)]
 
     mill.change("steps = 1", "steps = 100000")
     lost = serving.start("train")
