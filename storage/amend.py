@@ -18,9 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage import snapshot as snapshots
-from storage.commits import gone
-from storage.errors import translated
-from storage.rows import batch_rows, conformed, write_files
+from storage.restate import restate
 from storage.snapshot import Snapshot, hash_members, listing, members_part
 from storage.store import Store
 from storage.views import literal
@@ -64,7 +62,8 @@ def amend(store: Store, row: dict[str, Any], doomed: pa.Table, request: str) -> 
         with Snapshot.from_row(store, row).connect() as con:
             con.register("doomed", doomed)
             after = _write(store, con, row, {one["snapshot"] for one in known}, part)
-    _point(store, row["snapshot"], after)
+    old = f"snapshot = {literal(row['snapshot'])}"
+    restate(store, "snapshots", "amended_by", f"CASE WHEN {old} THEN {literal(after)} ELSE amended_by END")
     return after
 
 
@@ -162,24 +161,3 @@ def former(store: Store, name: str) -> list[dict[str, Any]]:
         found.insert(0, before)
         name = before["snapshot"]
     return found
-
-
-def _point(store: Store, name: str, after: str) -> None:
-    """Says in a snapshot's row what took its place: one commit, and none if it says so."""
-    form = store.table("snapshots")
-    with store.lock("table-snapshots"):
-        files = store.files(form.name)
-        with store.cursor() as con, translated(form.name):
-            source = f"({store.select(form.name, files)})"
-            old = f"snapshot = {literal(name)}"
-            query = (
-                f"SELECT count(*) FROM {source} WHERE {old} AND amended_by IS DISTINCT FROM {literal(after)}"
-            )
-            if not con.sql(query).fetchall()[0][0]:
-                return
-            true = f"CASE WHEN {old} THEN {literal(after)} ELSE amended_by END"
-            reader = con.sql(f"SELECT * REPLACE ({true} AS amended_by) FROM {source}").to_arrow_reader(
-                batch_rows(form)
-            )
-            added = write_files(store.place(form.name), form, conformed(reader, form))
-        store.commit(form, added, gone(store.place(form.name), files))

@@ -16,6 +16,7 @@ from pydantic import Field
 from storage import catalog, location, parts
 from storage.commits import gone, until_it_holds
 from storage.errors import translated
+from storage.restate import restate
 from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
 from storage.settings import Settings
 from storage.snapshot import Snapshot, listing
@@ -208,26 +209,13 @@ def place_checkpoints(store: Store, there: Callable[[], Collection[str]]) -> int
     Rows stay when their weights go, because a model that was exported or whose answers were used may have to be accounted
     for long after: which rows it saw is told by this row, its run's batches and its snapshot, none of which need weights.
     """
-    return until_it_holds(lambda: _place_checkpoints(store, there))
-
-
-def _place_checkpoints(store: Store, there: Callable[[], Collection[str]]) -> int:
-    form = store.table("checkpoints")
-    place = store.place(form.name)
-    with store.lock(f"table-{form.name}"):
-        if not (files := store.files(form.name)):
-            return 0
-        with store.cursor() as con, translated(form.name, place.explained):
-            # under the lock: a checkpoint that is saved from here on has its row in a later commit
-            con.register("folders", pa.table({"folder": pa.array(sorted(there()), pa.string())}))
-            told = f"SELECT *, format('checkpoints/{{}}/{{:08d}}', run_id, step) AS own FROM ({store.select(form.name, files)})"
-            true = "CASE WHEN path IN (FROM folders) THEN path WHEN own IN (FROM folders) THEN own END"
-            query = f"SELECT count(*) FROM ({told}) WHERE path IS DISTINCT FROM {true}"
-            [(wrong,)] = con.sql(query).fetchall()
-            if not wrong:
-                return 0
-            rows = con.sql(f"SELECT * EXCLUDE (own) REPLACE ({true} AS path) FROM ({told})")
-            reader = rows.to_arrow_reader(batch_rows(form))
-            added = write_files(place, form, conformed(reader, form))
-        store.commit(form, added, gone(place, files))
-        return wrong
+    own = "format('checkpoints/{}/{:08d}', run_id, step)"
+    true = f"CASE WHEN path IN (FROM folders) THEN path WHEN {own} IN (FROM folders) THEN {own} END"
+    # under the lock: a checkpoint that is saved from here on has its row in a later commit
+    return restate(
+        store,
+        "checkpoints",
+        "path",
+        true,
+        lambda: {"folders": pa.table({"folder": pa.array(sorted(there()), pa.string())})},
+    )

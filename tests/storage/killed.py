@@ -106,11 +106,11 @@ def wrong_sizes(store: Store) -> list[str]:
     return found
 
 
-def torn(store: Store, gone: str, held: str) -> bool:
+def torn(store: Store, before: Snapshot, gone: str) -> bool:
     """Whether a snapshot reads neither as it was nor as it will be."""
-    now = Snapshot.open(store, "second")
+    now = Snapshot.open(store, before.name)
     there = gone in now.samples(columns=["sample_id"])["sample_id"].to_pylist()
-    return there != (now.content_hash == held)
+    return there != (now.content_hash == before.content_hash)
 
 
 def left_behind(path: Path) -> list[str]:
@@ -128,13 +128,13 @@ def pool(path: Path, into: Path) -> None:
             (into / f"{hashlib.sha256(content).hexdigest()}{one.suffix}").write_bytes(content)
 
 
-def main(path: Path, gone: str, text: str) -> None:
+def main(path: Path, snapshot: str, gone: str, text: str) -> None:
     """Completes what each kill leaves, and compares it with what no kill disturbed."""
     needles, wrong = Needles(text, [], np.zeros((16, 16, 3), np.uint8)), []
     if not scan(path, needles):
         wrong.append("the text is not found before")
     writes, store = Writes(path), Store.open(path)
-    held = Snapshot.open(store, "second").content_hash
+    before = Snapshot.open(store, snapshot)
     writes.on = True
     done(store)
     writes.on = False
@@ -144,7 +144,7 @@ def main(path: Path, gone: str, text: str) -> None:
         if not list(copy.glob(".catalog*")):  # it takes half of the time
             (copy / catalog.FILE).unlink()
         again = Store.open(copy)
-        if torn(again, gone, held):
+        if torn(again, before, gone):
             wrong.append(f"{number}: a snapshot is torn")
         done(again)
         found = told(again)
