@@ -12,7 +12,7 @@ from rapidfuzz import fuzz, process
 from model.evaluate import nearest_by_pixels
 from model.measures import Counted, mean
 from model.outcome import Asked, Outcome
-from model.tasks.task import Given, Task
+from model.tasks.task import Given, Task, answered
 
 KNOWN = """
 SELECT text, min(s.sample_id) FROM samples s JOIN members m USING (sample_id)
@@ -42,12 +42,7 @@ class Memorisation(Task):
     )
 
     def run(self, given: Given) -> Outcome | None:
-        told = [
-            (one, said)
-            for task, outcome in sorted(given.done.items())
-            for one, said in zip(outcome.asked, outcome.said, strict=True)
-            if task != self.name() and len(said) >= self.least and len(one.expected) >= self.least
-        ]
+        told = [(one, said) for one, said in answered(given) if len(one.expected) >= self.least]
         order = np.random.Generator(np.random.Philox(0)).permutation(len(told))[: self.texts]
         told = [told[at] for at in sorted(order.tolist())]
         with given.snapshot.connect() as db:
@@ -70,11 +65,10 @@ class Memorisation(Task):
         seen: dict[str, bool] = {}
         for text in map(fold, texts):
             if text not in seen:
-                cut = 100 * self.likeness
                 near = text in folded or process.extractOne(
-                    text, choices, scorer=fuzz.ratio, score_cutoff=cut
+                    text, choices, scorer=fuzz.ratio, score_cutoff=100 * self.likeness
                 )
-                seen[text] = bool(near)
+                seen[text] = bool(near) and len(text) >= self.least
         return [seen[fold(text)] for text in texts]
 
     def drawn(self, given: Given) -> list:

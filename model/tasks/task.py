@@ -180,6 +180,16 @@ def asked_of(row: Mapping[str, Any], task: str, *, picture: bool) -> Asked:
     )
 
 
+def answered(given: Given) -> list[tuple[Asked, str]]:
+    """Every item of the tasks that a text answers, and what was said."""
+    return [
+        pair
+        for task, outcome in sorted(given.done.items())
+        if load(task).answers
+        for pair in zip(outcome.asked, outcome.said, strict=True)
+    ]
+
+
 def load(name: str, settings: Mapping[str, Any] | None = None) -> Task:
     """The task of a name, with its settings.
 
