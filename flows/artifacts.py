@@ -106,6 +106,14 @@ def scores(done: Mapping[str, Any], baseline: str) -> None:
     )
 
 
+def tasks(checkpoint: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """The scores of single tasks beside their baselines'; no text of the corpus."""
+    about = f"Checkpoint `{checkpoint}` on held-out rows, task by task."
+    create_markdown_artifact(
+        key="tasks", markdown=f"{about}\n\n{table(found)}", description=f"Checkpoint {checkpoint}"
+    )
+
+
 def retrained(told: Mapping[str, str]) -> None:
     """What each part of a retraining came to; each has more at its own page."""
     parts = [{"part": part, "outcome": outcome} for part, outcome in told.items()]

@@ -41,7 +41,7 @@ class Size:
     """What is measured by its own metrics at the end."""
 
 
-QUICK = Size(pictures=20_000, seconds=600)
+QUICK = Size(pictures=20_000, seconds=600, tasks=("vqa",))
 FULL = Size(
     pictures=50_000,
     seconds=2_700,

@@ -34,7 +34,7 @@ STATS = {
         ORDER BY recorded_at DESC LIMIT 10""",
     "Scores": """
         SELECT task, metric, subset, value, low, high, n FROM evaluations
-        WHERE evaluation_id = (SELECT evaluation_id FROM evaluations WHERE NOT contains(evaluation_id, '-')
+        WHERE evaluation_id = (SELECT evaluation_id FROM evaluations WHERE NOT starts_with(evaluation_id, 'task-')
                                ORDER BY recorded_at DESC LIMIT 1)
         ORDER BY task, metric, subset""",
 }

@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 from prefect import flow
 
-from flows import drawing, evaluate
+from flows import artifacts, drawing, evaluate
 from flows.checkpoints import Loaded, load
 from flows.config import Config, ConfigError, read
 from flows.progress import bar, say
@@ -140,7 +140,9 @@ def chosen(config: Config, names: Sequence[str] = ()) -> list[Task]:
         TaskError: no such task, or a setting of it is wrong.
     """
     asked = names or config.evaluate.tasks or tasks.NAMES
-    made = {name: tasks.load(name, config.evaluate.settings.get(name)) for name in dict.fromkeys(asked)}
+    settings = {"text_to_image": {"drawn": max(2, config.evaluate.drawn)}}  # the judge learns from all others
+    settings |= config.evaluate.settings
+    made = {name: tasks.load(name, settings.get(name)) for name in dict.fromkeys(asked)}
     return [made[name] for name in tasks.NAMES if name in made]
 
 
@@ -186,7 +188,7 @@ def name_of(checkpoint: str, snapshot: Snapshot, config: Config, task: Task) -> 
     asked = config.evaluate
     said = [asked.split, asked.max_items, asked.attributes, asked.judged, asked.guidance]
     told = [checkpoint, snapshot.content_hash, task.name(), task.model_dump(mode="json"), said]
-    return f"{task.name()}-{digest(told)[:12]}"
+    return f"task-{task.name()}-{digest(told)[:12]}"
 
 
 def keep(store: Store, evaluation: str, loaded: Loaded, outcome: Outcome, scores: Sequence[Score]) -> None:
@@ -269,8 +271,10 @@ def evaluate_tasks(
     settings = read(config)
     with using(settings.open_store()):
         done = run(settings, checkpoint, names or ())
-    for row in side_by_side(done):
-        if row["subset"] == ALL and row["baseline"] is not None:
+    found = [row for row in side_by_side(done) if row["subset"] == ALL]
+    artifacts.tasks(done["checkpoint"], found)
+    for row in found:
+        if row["baseline"] is not None:
             say(
                 f"{row['task']}: {row['metric']} {row['value']:.4g} of {row['n']:,}; {row['which']} {row['baseline']:.4g}"
             )

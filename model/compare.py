@@ -112,7 +112,8 @@ def contests(before: Outcome, after: Outcome, seed: int = 0) -> list[Contest]:
             one, other = before.found[metric].of(places), after.found[metric].of(places)
             apart = other.score(weights @ other.sums) - one.score(weights @ one.sums)
             low, high = np.quantile(apart, [0.025, 0.975])
-            p = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
+            rarer = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
+            p = min(1.0, 2 * (rarer + 1) / (len(apart) + 1))  # so many resamples tell no smaller one
             trivial = before.trivial[metric].of(places).whole() if metric in before.trivial else None
             found = (one.whole(), other.whole(), trivial, float(low), float(high), p)
             rows.append(Contest(before.task, metric, subset, len(places), *found))

@@ -30,12 +30,6 @@ class Caption(AnswerTask):
         "cider": measures.cider_d,
     }
     baseline: ClassVar[str] = "nearest_pixels"
-    templates: ClassVar[Mapping[str, str]] = {
-        "en": "Describe this picture in one sentence.",
-        "fr": "Décris cette image en une phrase.",
-        "de": "Beschreibe dieses Bild in einem Satz.",
-        "zh": "请用一句话描述这张图片。",
-    }
     neighbours: int = Field(20_000, ge=1, description="Training pictures that the baseline may look at.")
 
     def items(self, given: Given) -> list[Asked]:

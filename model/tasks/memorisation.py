@@ -12,7 +12,7 @@ from rapidfuzz import fuzz, process
 from model.evaluate import nearest_by_pixels
 from model.measures import Counted, mean
 from model.outcome import Asked, Outcome
-from model.tasks.task import Given, Task
+from model.tasks.task import Given, Task, answered
 
 KNOWN = """
 SELECT text, min(s.sample_id) FROM samples s JOIN members m USING (sample_id)
@@ -33,22 +33,16 @@ class Memorisation(Task):
         0.9, gt=0, le=1, description="Share of letters from which on a text repeats another."
     )
     least: int = Field(20, ge=1, description="Shorter texts are nobody's own, in characters.")
-    known: int = Field(
-        20_000, ge=1, description="Different training texts, and pictures, that are looked at."
-    )
+    known: int = Field(20_000, ge=1, description="Different training texts that are looked at.")
     texts: int = Field(1_000, ge=1, description="Outputs that are looked at, at most.")
     pictures: int = Field(50, ge=0, description="Pictures that are drawn and looked at.")
+    shown: int = Field(5_000, ge=1, description="Training pictures that are looked at.")
     difference: float = Field(
-        12.0, ge=0, description="Mean difference of a repeated picture's pixels, of 255."
+        3.0, ge=0, description="Mean difference of a repeated picture's pixels, of 255."
     )
 
     def run(self, given: Given) -> Outcome | None:
-        told = [
-            (one, said)
-            for task, outcome in sorted(given.done.items())
-            for one, said in zip(outcome.asked, outcome.said, strict=True)
-            if task != self.name() and len(said) >= self.least and len(one.expected) >= self.least
-        ]
+        told = [(one, said) for one, said in answered(given) if len(one.expected) >= self.least]
         order = np.random.Generator(np.random.Philox(0)).permutation(len(told))[: self.texts]
         told = [told[at] for at in sorted(order.tolist())]
         with given.snapshot.connect() as db:
@@ -71,11 +65,10 @@ class Memorisation(Task):
         seen: dict[str, bool] = {}
         for text in map(fold, texts):
             if text not in seen:
-                cut = 100 * self.likeness
                 near = text in folded or process.extractOne(
-                    text, choices, scorer=fuzz.ratio, score_cutoff=cut
+                    text, choices, scorer=fuzz.ratio, score_cutoff=100 * self.likeness
                 )
-                seen[text] = bool(near)
+                seen[text] = bool(near) and len(text) >= self.least
         return [seen[fold(text)] for text in texts]
 
     def drawn(self, given: Given) -> list:
@@ -85,16 +78,23 @@ class Memorisation(Task):
             return []
         shown = list({one.image_id: one for one in outcome.asked if one.image_id}.values())[: self.pictures]
         with given.snapshot.connect() as db:
-            ids = [name for (name,) in db.sql(PICTURES, params={"most": self.known}).fetchall()]
+            ids = [name for (name,) in db.sql(PICTURES, params={"most": self.shown}).fetchall()]
         if not shown or not ids:
             return []
-        known = hands.pixels(ids)
+        known = self.seen(ids, given)
         made = hands.draw([(one.lang, one.expected) for one in shown])
-        real = hands.pixels([one.image_id for one in shown])
+        real = self.seen([one.image_id for one in shown], given)
         asked = [Asked(one.sample_id, "", "") for one in shown]
         found = {"picture_repeats": mean(self.near(made, known))}
         beside = {"picture_repeats": mean(self.near(real, known))}
         return Outcome(self.name(), asked, [""] * len(asked), found, "references", beside).scores()
+
+    def seen(self, ids: Sequence[str], given: Given) -> np.ndarray:
+        """Pictures as a model would draw them, through its image tokenizer: what that blurs is no difference."""
+        if given.examined is not None:
+            return given.examined.tokenizers.image.decode(given.codes(ids))
+        assert given.hands.pixels is not None
+        return given.hands.pixels(ids)
 
     def near(self, shown: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Whether the nearest known picture differs by no more than the limit: bool `[n]`."""

@@ -20,12 +20,6 @@ class Summarize(AnswerTask):
         "chrf": measures.chrf,
     }
     baseline: ClassVar[str] = "first_sentence"
-    templates: ClassVar[Mapping[str, str]] = {
-        "en": "Summarise the following text in one sentence: {prompt}",
-        "fr": "Résume le texte suivant en une phrase : {prompt}",
-        "de": "Fasse den folgenden Text in einem Satz zusammen: {prompt}",
-        "zh": "请用一句话概括下面的文字：{prompt}",
-    }
 
     def trivial(self, asked: Sequence[Asked], given: Given) -> list[str] | None:
         return [first_sentence(one.prompt) for one in asked]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from pydantic import ValidationError
 
+from model import templates
 from model.generate import Model
 from model.measures import Counted
 from model.outcome import Asked, Outcome
@@ -27,7 +28,6 @@ NAMES = (
 )  # fmt: skip
 """All tasks, those that look at the answers of others last."""
 PART = "model.tasks"
-LANGUAGES = {"en": "English", "fr": "French", "de": "German", "zh": "Chinese"}
 Measure = Callable[[Sequence[str], Sequence[str], Sequence[str]], Counted]
 """Said, expected and languages to what is counted."""
 
@@ -127,8 +127,6 @@ class AnswerTask(Task):
     answers: ClassVar[bool] = True
     measures: ClassVar[Mapping[str, Measure]] = {}
     baseline: ClassVar[str] = ""
-    templates: ClassVar[Mapping[str, str]] = {}
-    """How a person asks, by language; `{prompt}` is the item's own. For models that were not trained on our tags."""
 
     def run(self, given: Given) -> Outcome | None:
         asked = self.items(given)
@@ -156,10 +154,8 @@ class AnswerTask(Task):
         return Outcome(self.name(), asked, said, found, self.baseline, beside, trivial or ())
 
     def words(self, asked: Asked) -> str:
-        """The item in words, for whoever knows no tags."""
-        template = self.templates.get(asked.lang) or self.templates["en"]
-        ending = "" if asked.lang in self.templates or not asked.lang else f" Answer in {tongue(asked.lang)}."
-        return template.replace("{prompt}", asked.prompt) + ending
+        """The item in words, for whoever is asked as a person asks."""
+        return templates.worded(self.name(), asked.lang, asked.prompt)
 
 
 def rows(given: Given, task: str) -> list[dict[str, Any]]:
@@ -184,9 +180,14 @@ def asked_of(row: Mapping[str, Any], task: str, *, picture: bool) -> Asked:
     )
 
 
-def tongue(lang: str) -> str:
-    """The English name of a language, or its code."""
-    return LANGUAGES.get(lang.split("-")[0], lang)
+def answered(given: Given) -> list[tuple[Asked, str]]:
+    """Every item of the tasks that a text answers, and what was said."""
+    return [
+        pair
+        for task, outcome in sorted(given.done.items())
+        if load(task).answers
+        for pair in zip(outcome.asked, outcome.said, strict=True)
+    ]
 
 
 def load(name: str, settings: Mapping[str, Any] | None = None) -> Task:

@@ -20,12 +20,6 @@ class Title(AnswerTask):
         "chrf": measures.chrf,
     }
     baseline: ClassVar[str] = "first_sentence"
-    templates: ClassVar[Mapping[str, str]] = {
-        "en": "Give the following text a title, and say nothing else: {prompt}",
-        "fr": "Donne un titre au texte suivant, sans rien ajouter : {prompt}",
-        "de": "Gib dem folgenden Text einen Titel, und sage sonst nichts: {prompt}",
-        "zh": "请给下面的文字起一个标题，不要说别的：{prompt}",
-    }
 
     def trivial(self, asked: Sequence[Asked], given: Given) -> list[str] | None:
         return [first_sentence(one.prompt) for one in asked]

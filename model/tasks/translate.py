@@ -9,7 +9,7 @@ from pydantic import Field
 
 from model import measures, templates
 from model.outcome import Asked
-from model.tasks.task import AnswerTask, Given, Measure, tongue
+from model.tasks.task import AnswerTask, Given, Measure
 
 ASKED = """
 WITH held AS (
@@ -84,4 +84,4 @@ class Translate(AnswerTask):
     def words(self, asked: Asked) -> str:
         """The template that the command line and the server know, too."""
         source = asked.part.partition("→")[0]
-        return templates.translation(asked.prompt, tongue(source), tongue(asked.lang))
+        return templates.translation(asked.prompt, templates.name_of(source), templates.name_of(asked.lang))

@@ -29,12 +29,6 @@ class Vqa(AnswerTask):
 
     measures: ClassVar[Mapping[str, Measure]] = {"exact": measures.exact, "accuracy": measures.accuracy}
     baseline: ClassVar[str] = "most_frequent"
-    templates: ClassVar[Mapping[str, str]] = {
-        "en": "{prompt} Answer with one word or a few.",
-        "fr": "{prompt} Réponds en un mot ou quelques-uns.",
-        "de": "{prompt} Antworte mit einem Wort oder wenigen.",
-        "zh": "{prompt}请用一个词或几个词回答。",
-    }
     least_of_kind: int = Field(
         20, ge=1, description="Questions of a kind with fewer items are reported together."
     )

@@ -274,6 +274,17 @@ def model(store: Store, samples: list[dict]) -> None:
             for t, m, s, v, low, high in scores
         ],
     )
+    of_task = {
+        "task": "vqa",
+        "metric": "exact",
+        "subset": "all",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "n": 9,
+    }
+    late = {"evaluation_id": "task-vqa-1", "recorded_at": at + timedelta(minutes=5)}
+    append(store, "evaluations", [{**same, **of_task, **late}])
     append(
         store,
         "answers",

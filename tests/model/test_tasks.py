@@ -167,7 +167,7 @@ def test_a_person_asks_in_the_language_of_the_answer() -> None:
     french = Asked("s", "fr", "", "Elle est rouge ?", task="vqa")
     assert load("vqa").words(french).startswith("Elle est rouge ?")
     swedish = Asked("s", "sv", "", task="caption")
-    assert load("caption").words(swedish) == "Describe this picture in one sentence. Answer in sv."
+    assert load("caption").words(swedish) == "Describe this picture in one sentence. Answer in Swedish."
     pair = Asked("s", "fr", "", "a star", part="en→fr")
     assert load("translate").words(pair) == "Translate the following English text to French: 'a star'"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import Vocabulary
-from model.templates import LANGUAGES, Prompt, language, read, translation
+from model.templates import LANGUAGES, WORDS, Prompt, language, read, translation, worded
 
 TAGS = ("<lang:en>", "<lang:fr>", "<lang:de>", "<lang:zh-Hant>", "<task:translate>")
 VOCABULARY = Vocabulary(size=99, specials={tag: i for i, tag in enumerate(("<bos>", "<sep>", *TAGS))})
@@ -77,3 +77,27 @@ def test_without_a_tag_for_the_task_nothing_is_a_translation() -> None:
 def test_names_of_languages_have_codes() -> None:
     assert all(name == name.lower() and code.isalpha() and len(code) == 2 for name, code in LANGUAGES.items())
     assert len(set(LANGUAGES.values())) == len(LANGUAGES)
+
+
+TASKED = Vocabulary(
+    size=99,
+    specials={
+        t: i for i, t in enumerate((*TAGS, "<lang:zh>", "<lang:sv>", *(f"<task:{one}>" for one in WORDS)))
+    },
+)
+
+
+@given(st.sampled_from(sorted(WORDS)), st.sampled_from(("en", "fr", "de", "zh", "sv")), st.text())
+def test_the_words_of_a_task_are_taken_apart_again(task: str, lang: str, text: str) -> None:
+    prompt = "" if task == "caption" else text
+    assert read(worded(task, lang, text), TASKED) == Prompt(prompt, lang, task)
+    assert read(worded(task, lang, text), VOCABULARY).task is None, (
+        "a model without the tag reads it as it is"
+    )
+
+
+@pytest.mark.parametrize(
+    "asked", ["Describe this picture in one sentence. Please.", "Answer in French.", "What is it?"]
+)
+def test_other_words_stay_as_they_are(asked: str) -> None:
+    assert read(asked, TASKED) == Prompt(asked)
