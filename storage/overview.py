@@ -34,7 +34,7 @@ SOURCE_QUALITY = View(
     },
     """
 WITH reasons AS (
-    SELECT source, coalesce(reason, 'unstated') AS reason, stage, count(*) AS n FROM verdicts WHERE NOT kept GROUP BY ALL),
+    SELECT source, coalesce(reason, 'unstated') AS reason, stage, count(*) AS n FROM losses GROUP BY ALL),
 lost AS (
     SELECT source, sum(n)::BIGINT AS dropped, coalesce(sum(n) FILTER (stage = 'collect'), 0)::BIGINT AS undecodable,
            coalesce(sum(n) FILTER (reason LIKE '%duplicate%'), 0)::BIGINT AS copies,
@@ -127,7 +127,7 @@ LANGUAGES = View(
         "characters": "Mean length of a text. [characters]",
     },
     """
-WITH lost AS (SELECT DISTINCT sample_id FROM decisions WHERE NOT kept),
+WITH lost AS (SELECT sample_id FROM losses),
 counted AS (
     SELECT coalesce(lang, '(none)') AS lang, coalesce(task, '(none)') AS task, count(*) AS n,
            count(*) FILTER (lost.sample_id IS NULL) AS kept, sum(length(text)) AS characters, count(text) AS texts

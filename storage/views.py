@@ -92,7 +92,7 @@ def rows(table: Table, files: Sequence[str], evolved: bool = False) -> str:
 
 def derived(declared: Sequence[Table]) -> list[View]:
     """The views and macros that join the tables, which steps and flows ask, too; each after those that it reads."""
-    return [signals(declared), VERDICTS, FUNNEL, FUNNEL_CHECK, *traces.VIEWS, *champions.VIEWS]
+    return [signals(declared), VERDICTS, LOSSES, FUNNEL, FUNNEL_CHECK, *traces.VIEWS, *champions.VIEWS]
 
 
 OVERVIEW = (*overview.VIEWS, *standings.VIEWS, *mentions.VIEWS)
@@ -125,6 +125,22 @@ def described(column: Column) -> str:
     return column.doc + (f" [{column.unit}]" if column.unit else "")
 
 
+LOSSES = View(
+    "losses",
+    "One row per dropped sample: the first stage that dropped it, and why. A tenth of what `verdicts` costs.",
+    {
+        "sample_id": SAMPLE_ID.doc,
+        "source": "Name of the source.",
+        "stage": "The first stage that dropped it.",
+        "reason": "Why.",
+    },
+    # of several stages that dropped a row, the first one tells
+    """
+SELECT sample_id, any_value(source) AS source, min_by(stage, (stage <> 'collect', stage <> 'filter', stage)) AS stage,
+       min_by(reason, (stage <> 'collect', stage <> 'filter', stage)) AS reason
+FROM decisions WHERE NOT kept GROUP BY sample_id
+""",
+)
 VERDICTS = View(
     "verdicts",
     "One row per decided sample: kept by every stage, or the stage and reason that dropped it.",
@@ -179,9 +195,12 @@ FUNNEL_CHECK = View(
         "adds_up": "Whether every row was kept or dropped.",
     },
     """
-WITH fates AS (
-    SELECT source, count(*) AS judged, count(*) FILTER (kept) AS kept, count(*) FILTER (NOT kept) AS dropped
-    FROM verdicts GROUP BY source),
+WITH judged AS (SELECT source, count(*) AS judged FROM decisions WHERE stage = 'collect' GROUP BY source),
+lost AS (SELECT source, count(*) AS dropped FROM losses GROUP BY source),
+fates AS (
+    SELECT coalesce(judged.source, lost.source) AS source, coalesce(judged, 0) - coalesce(dropped, 0) AS kept,
+           coalesce(dropped, 0) AS dropped
+    FROM judged FULL JOIN lost ON judged.source = lost.source),
 entered AS (SELECT source, count(*) AS came_in FROM samples GROUP BY source)
 SELECT coalesce(entered.source, fates.source) AS source, coalesce(came_in, 0) AS came_in,
        coalesce(kept, 0) AS kept, coalesce(dropped, 0) AS dropped,

@@ -1,7 +1,6 @@
 -- What became of the rows of each source: kept, or dropped for which reason?
-WITH fates AS (
-    SELECT source, CASE WHEN kept THEN NULL ELSE coalesce(reason, 'unstated') END AS why FROM verdicts)
-SELECT source, why AS reason, count(*) AS rows
-FROM fates
-GROUP BY source, why
-ORDER BY source, why IS NOT NULL, rows DESC, why
+WITH kept AS (SELECT source, NULL AS reason, kept AS rows FROM funnel_check WHERE kept > 0),
+lost AS (SELECT source, coalesce(reason, 'unstated') AS reason, count(*) AS rows FROM losses GROUP BY ALL)
+SELECT source, reason, rows
+FROM (FROM kept UNION ALL FROM lost)
+ORDER BY source, reason IS NOT NULL, rows DESC, reason

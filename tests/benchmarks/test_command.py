@@ -138,3 +138,10 @@ def test_the_peers_of_train_step_have_as_many_weights_as_ours_has_for_a_token():
         ours, theirs = Transformer(config), NanoGPT(*shape)
     active = sum(w.numel() for n, w in ours.named_parameters() if ".experts.0." in n)
     assert abs(active / sum(w.numel() for w in theirs.blocks.parameters()) - 1) < 0.02
+
+
+@pytest.mark.slow
+def test_sql_counts_what_pandas_does(tmp_path):
+    results = measure("sql", 3_000, tmp_path)
+    assert {result["peer_name"].split()[0] for result in results} == {"a", "pandas"}
+    assert all(result["quality_ours"] == 1.0 for result in results)

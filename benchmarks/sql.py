@@ -1,0 +1,154 @@
+"""How long do the questions of people and pages take over ten million samples, and how does pandas do on the same Parquet?
+
+Measured: seconds of wall time of each view that people ask and of each file in dashboards/queries, over a store of generated
+rows (benchmarks/rig/made_store.py: samples, 29 million decisions, three annotators' signals, snapshot members), in one
+DuckDB of two threads that has looked at the files before; the median of several. Left out are questions about groups of
+people, which read every text, pictures' bytes, the demo's truth, and tokens, which are not made. A line for each tells its
+seconds. The results: the slowest of the questions that an overview asks (`PAGE`) against the second that it may take, and
+the two heaviest of them in pandas, in a process of its own that reads only the columns that it needs by pyarrow. The limit is
+what DuckDB takes to read those columns and count their values. Quality is 1 if both sides' counts agree, else 0.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import duckdb
+
+from benchmarks.rig import made_store
+from benchmarks.rig.contract import Bench, BenchmarkError, Result
+from dashboards import ask
+from storage import views
+from storage.store import Store
+
+SIZE = 10_000_000
+PAIRS = 3
+GOAL = 5.0
+SECOND = 1.0
+PATIENCE_S = 60.0
+"""After so long a question is given up, and told as such."""
+PAGE = (
+    "funnel",
+    "funnel_check",
+    "source_quality",
+    "languages",
+    "fetch_health",
+    "leaderboard",
+    "fates_by_source",
+)
+"""What an overview asks each time that tables have changed."""
+PEERS = {"languages": "lang, came_in, kept", "source_quality": "source, came_in, dropped"}
+"""The heaviest of them, which pandas is given, too, and the columns by which the answers are compared."""
+LEFT_OUT = {
+    "group_mentions",
+    "group_associations",
+    "removal_by_group",
+    "planted_rows",
+    "picture",
+    "bias_by_group",
+}
+VALUES = {
+    "snapshot": made_store.SNAPSHOT,
+    "checkpoint": "none",
+    "evaluation": "none",
+    "run": "run",
+    "n": 20,
+    "least": 5,
+}
+MACROS = ("FROM run_curve('run')", f"FROM snapshot_diff('{made_store.SNAPSHOT}', '{made_store.SNAPSHOT}')")
+SCRIPT = Path(__file__).parent / "rig" / "pandas_once.py"
+
+
+def run(bench: Bench) -> list[Result]:
+    """The slowest question of an overview, and the heaviest one beside pandas."""
+    store = made_store.write(bench.folder("sql") / f"v{made_store.VERSION}-{bench.size}", bench.size)
+    took: dict[str, float] = {}
+    with store.connect(overview=True, memory_limit="4GB") as db:
+        for name, question in questions().items():
+            found = seconds(db, question, bench.pairs)
+            took[name] = found if found is not None else PATIENCE_S
+            print(
+                f"{name}: {f'{found:.2f} s' if found is not None else f'over {PATIENCE_S:.0f} s'}", flush=True
+            )
+        slowest = max(PAGE, key=lambda name: took[name])
+        ours = {
+            name: {row[0]: list(row[1:]) for row in db.sql(f"SELECT {columns} FROM {name}").fetchall()}
+            for name, columns in PEERS.items()
+        }
+        limit = seconds(db, lambda con: con.sql(COUNTED).fetchall(), bench.pairs) or PATIENCE_S
+    results = [
+        Result(
+            "sql", took[slowest], SECOND, f"a second, for {slowest}", "s", SECOND / took[slowest], limit, 1, 1
+        )
+    ]
+    for name in PEERS:
+        theirs, answer, version = pandas(store, name, bench.pairs)
+        peer, same = f"pandas {version}, {name}", float(ours[name] == answer)
+        results.append(Result("sql", took[name], theirs, peer, "s", theirs / took[name], limit, same, 1.0))
+    return results
+
+
+COUNTED = """
+SELECT (SELECT count(source) + count(image_id) + count(licence) + count(fetched_at) FROM samples),
+       (SELECT count(source) + count(stage) + count(reason) + count(kept) FROM decisions)
+"""
+
+
+def questions() -> dict[str, Callable[[duckdb.DuckDBPyConnection], object]]:
+    """Each question by its name: views, macros, and the queries that need no more than `VALUES`."""
+    told: dict[str, Callable[[duckdb.DuckDBPyConnection], object]] = {}
+    for name in ("funnel", "funnel_check", *(view.name for view in views.OVERVIEW if not view.takes)):
+        if name not in LEFT_OUT:
+            told[name] = lambda db, name=name: db.sql(f"FROM {name} LIMIT 200").fetchall()  # type: ignore[misc]
+    for macro in MACROS:
+        told[macro.removeprefix("FROM ")] = lambda db, macro=macro: db.sql(macro).fetchall()  # type: ignore[misc]
+    for name in ask.names():
+        if name not in LEFT_OUT and ask.parameters(name) <= set(VALUES):
+            told.setdefault(name, lambda db, name=name: ask.ask(db, name, **VALUES))  # type: ignore[misc]
+    return told
+
+
+def seconds(
+    db: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], object], times: int
+) -> float | None:
+    """Median of several answers after one that warms up; of the first alone if that took long; None if it was given up."""
+    found: list[float] = []
+    for _ in range(times + 1):
+        ends = threading.Timer(PATIENCE_S, db.interrupt)
+        ends.start()
+        began = time.perf_counter()
+        try:
+            question(db)
+        except duckdb.InterruptException:
+            return None
+        finally:
+            ends.cancel()
+        found.append(time.perf_counter() - began)
+        if found[0] > PATIENCE_S / 6:
+            return found[0]
+    return median(found[1:])
+
+
+def pandas(store: Store, view: str, times: int) -> tuple[float, dict[str, list[int]], str]:
+    """Seconds of pandas, its answer, and its version.
+
+    Raises:
+        BenchmarkError: it failed, most likely for lack of memory.
+    """
+    files = {table: store.files(table) for table in ("samples", "decisions")}
+    done = subprocess.run(
+        [sys.executable, "-P", str(SCRIPT), view, json.dumps(files), str(times)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"pandas ended with {done.returncode}: {done.stderr[-500:]}")
+    told = json.loads(done.stdout)
+    return median(told["seconds"]), told["answer"], told["version"]
