@@ -3,40 +3,55 @@
 const main = () => document.querySelector("main");
 let asking = 0;
 
+// The page becomes the one that came, but for the control that somebody holds: that stays the same element.
+function become(fresh) {
+  const held = main().contains(document.activeElement) && document.activeElement;
+  const twin = held && held.id && fresh.querySelector(`#${CSS.escape(held.id)}`);
+  const [path, other] = [held, twin].map((one) => {
+    const found = [];
+    for (let at = one; at && at.tagName !== "MAIN"; at = at.parentNode) found.unshift(at);
+    return found;
+  });
+  if (!twin || path.length !== other.length) return main().replaceWith(fresh);
+  let [into, from] = [main(), fresh];
+  path.forEach((kept, depth) => {
+    const children = [...from.childNodes];
+    const place = children.indexOf(other[depth]);
+    for (const one of [...into.childNodes]) if (one !== kept) one.remove();
+    kept.before(...children.slice(0, place));
+    kept.after(...children.slice(place + 1));
+    [into, from] = [kept, other[depth]];
+  });
+  main().removeAttribute("aria-busy");
+  if (fresh.dataset.refresh) main().dataset.refresh = fresh.dataset.refresh;
+  else delete main().dataset.refresh;
+}
+
 async function show(address, remember) {
   const mine = ++asking;
   main().setAttribute("aria-busy", "true");
   const answer = await fetch(address, { headers: { Accept: "text/html" } });
   const text = await answer.text();
   if (mine !== asking) return; // a later one is on its way
-  const found = new DOMParser().parseFromString(text, "text/html").querySelector("main");
-  const focused = document.activeElement && document.activeElement.id;
+  const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("main");
   const open = [...document.querySelectorAll("details[open] > summary")].map((one) => one.textContent);
-  const held = document.querySelector("form[data-live]");
-  const fresh = found.querySelector("form[data-live]");
-  if (held && fresh && held.id === fresh.id && held.contains(document.activeElement)) {
-    // the control that moves stays the same element
-    for (const output of fresh.querySelectorAll("output"))
-      if (output.id) { const old = document.getElementById(output.id); if (old) old.replaceWith(output.cloneNode(true)); }
-    fresh.replaceWith(held);
-  }
-  main().replaceWith(found);
-  for (const one of found.querySelectorAll("details > summary")) if (open.includes(one.textContent)) one.parentElement.open = true;
-  if (focused && document.getElementById(focused)) document.getElementById(focused).focus({ preventScroll: true });
+  for (const one of fresh.querySelectorAll("details > summary"))
+    if (open.includes(one.textContent)) one.parentElement.open = true;
+  become(document.adoptNode(fresh));
   if (remember) history.replaceState(null, "", address);
   wait();
 }
 
 function address(form) {
-  const values = new URLSearchParams(new FormData(form));
-  for (const [name, value] of [...values]) if (value === "") values.delete(name);
-  return `${form.getAttribute("action") || location.pathname}?${values}`;
+  const values = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) if (value !== "") values.append(name, value);
+  return `${form.getAttribute("action")}?${values}`;
 }
 
 let pending;
 document.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-live]");
-  if (!form || event.target.type === "file") return;
+  if (!form) return;
   const output = document.getElementById(`${event.target.id}-now`);
   if (output) output.textContent = event.target.value;
   clearTimeout(pending);
@@ -52,19 +67,19 @@ document.addEventListener("submit", (event) => {
 
 document.addEventListener("change", async (event) => {
   if (event.target.id !== "like-file" || !event.target.files.length) return;
-  const said = document.getElementById("like-said");
   const answer = await fetch("/like", { method: "POST", body: event.target.files[0] });
   const found = await answer.json().catch(() => ({ said: "the picture is too large" }));
-  if (!answer.ok) { said.textContent = found.said; return; }
-  location.href = `/corpus?${new URLSearchParams(found)}`;
+  if (answer.ok) location.href = `/corpus?${new URLSearchParams(found)}`;
+  else document.getElementById("like-said").textContent = found.said;
 });
 
 let timer;
 function wait() {
   clearTimeout(timer);
-  if (main().dataset.refresh) timer = setTimeout(() => {
-    if (document.hidden || main().contains(document.activeElement)) return wait();
-    show(location.pathname + location.search, false).catch(wait);
+  if (!main().dataset.refresh) return;
+  timer = setTimeout(() => {
+    if (document.hidden) wait();
+    else show(location.pathname + location.search, false).catch(wait);
   }, 1000 * Number(main().dataset.refresh));
 }
 wait();

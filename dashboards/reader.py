@@ -33,16 +33,24 @@ class Answers:
 
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}
-        self._guard = threading.RLock()
+        self._asked: dict[Hashable, threading.Lock] = {}
+        self._guard = threading.Lock()
 
     def once(self, question: Hashable, compute: Callable[[], Any]) -> Any:
-        """The answer, computed when it is first asked for."""
+        """The answer, computed when it is first asked for; whoever asks the same meanwhile waits for it, and nobody else."""
         with self._guard:
-            if question not in self._found:
-                self._found[question] = compute()
-                while len(self._found) > MOST_ANSWERS:
-                    del self._found[next(iter(self._found))]
-            return self._found[question]
+            alone = self._asked.setdefault(question, threading.Lock())
+        with alone:
+            answer = self._found.get(question, self)
+            if answer is self:  # nothing yet: an answer may be None
+                answer = compute()
+                with self._guard:
+                    self._found[question] = answer
+                    while len(self._found) > MOST_ANSWERS:
+                        oldest = next(iter(self._found))
+                        del self._found[oldest]
+                        self._asked.pop(oldest, None)
+            return answer
 
 
 class Reader:
