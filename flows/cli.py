@@ -15,6 +15,7 @@ from flows import asking, forgetting, promoting, server
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
+from flows import serve as serving
 from flows import steps as listing
 from flows.mistakes import F, guarded
 from flows.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -385,11 +386,12 @@ def up(
     Example: millrace up --port 4200
     """
     checked(config)
-    from flows import up as serving
+    from flows import up as everything
 
-    serving.run(config, port, host)
+    everything.run(config, port, host)
 
 
+serve = command(serving.serve)
 export = command(exporting.export)
 steps = command(listing.steps)
 lineage = group("lineage", lineages.app)
