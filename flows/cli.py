@@ -16,6 +16,7 @@ from flows import dashboard as dashboards
 from flows import export as exporting
 from flows import lineage as lineages
 from flows import reconstruct as reconstructing
+from flows import serve as serving
 from flows import sql as sql_command
 from flows import steps as listing
 from flows.mistakes import F, guarded
@@ -353,12 +354,13 @@ def up(
     Example: millrace up --port 4200
     """
     checked(config)
-    from flows import up as serving
+    from flows import up as everything
 
-    serving.run(config, port, host)
+    everything.run(config, port, host)
 
 
 dashboard = command(dashboards.dashboard)
+serve = command(serving.serve)
 export = command(exporting.export)
 steps = command(listing.steps)
 lineage = group("lineage", lineages.app)

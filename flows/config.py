@@ -23,6 +23,7 @@ from flows.settings import (
 )
 from model.clip_config import FilteringConfig, ImageTextConfig
 from model.config import ImageTokenizerConfig, TrainConfig
+from model.serving.settings import ServeConfig
 from pipeline import upstream
 from pipeline.collect import Origin
 from pipeline.denoise import Denoise
@@ -153,6 +154,7 @@ class Config(Settings):
     notify: NotifyConfig = NotifyConfig()
     ablate: AblateConfig = AblateConfig()
     maintain: Keep = Keep()
+    serve: ServeConfig = ServeConfig()
     prefect: PrefectConfig = PrefectConfig()
 
     def allowing(self, contaminated: bool) -> Config:

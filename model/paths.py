@@ -26,6 +26,7 @@ class Paths:
         length: most tokens of a row.
         trunks, trunk_of: what is read first, once for all rows that follow it.
         guidance, without: weight of the wish, and what the twins read, `<boi>` at its end; None for no guidance.
+        decoder: the network made ready before, if it was.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Paths:
         trunk_of: Sequence[int] | None = None,
         guidance: float = 1.0,
         without: Sequence[int] | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         self.network, self.sequences, self.guidance = network, sequences, guidance
-        self.decoder, self.drawing = Decoder(network), network.config.modality("image")
+        self.decoder, self.drawing = decoder or Decoder(network), network.config.modality("image")
         self.rows, self.guided = rows, without is not None
         twins = rows if self.guided else 0
         started, device = len(trunks) or rows + twins, network.offsets.device

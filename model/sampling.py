@@ -30,8 +30,8 @@ class Sampling(Settings):
     )
 
 
-def guide(wished: Tensor, free: Tensor, weight: float) -> Tensor:
-    """Classifier-free guidance on logits `[rows, ids]`, where the head is on."""
+def guide(wished: Tensor, free: Tensor, weight: float | Tensor) -> Tensor:
+    """Classifier-free guidance on logits `[rows, ids]`, where the head is on; `weight` may be one for each row `[rows, 1]`."""
     on = torch.isfinite(wished)
     moved = torch.where(on, free, 0.0) + weight * torch.where(on, wished - free, 0.0)
     return torch.where(on, moved, wished)

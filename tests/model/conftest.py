@@ -24,6 +24,7 @@ from storage import snapshot as snapshots
 from storage.snapshot import Snapshot
 from storage.store import Store
 from storage.tables import signal_table
+from tests.model.greys import pictures
 from tests.model.reading import SMALL, make_model
 
 SPECIALS = [
@@ -68,13 +69,6 @@ def text_tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.add_special_tokens(SPECIALS)
     return tokenizer
-
-
-def pictures(n: int, seed: int = 0) -> np.ndarray:
-    """uint8 [n, 16, 16, 3]: flat grey of some brightness, with noise."""
-    rng = np.random.default_rng(seed)
-    grey = rng.integers(20, 235, (n, 1, 1, 1))
-    return np.clip(grey + rng.integers(-10, 10, (n, 16, 16, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -220,3 +214,12 @@ def byte_tokenizers(image_tokenizer: ImageTokenizer) -> Tokenizers:
 def network_of() -> Callable[..., Model]:
     """Makes a small network for tokenizers."""
     return make_model
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory, tokenizers: Tokenizers) -> Model:
+    """A small network, trained for a moment."""
+    from model.train import train
+
+    store, snapshot = make_store(tmp_path_factory.mktemp("toy") / "store", tokenizers)
+    return Model.load(train(store, snapshot, run_settings(steps=60), run_id="toy"))

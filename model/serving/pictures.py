@@ -1,0 +1,105 @@
+"""Pictures that come with requests, by the rules of `storage.media`, and pictures that go out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+from PIL import Image
+
+from storage import media
+from storage.limits import Limits
+from storage.media import MediaError
+
+Fetch = Callable[[str], bytes]
+"""Gives the bytes behind a URL, or raises FetchRefused."""
+
+
+class FetchRefused(Exception):
+    """A picture's URL that is not fetched, or that gave nothing; the message says why."""
+
+
+class PictureError(ValueError):
+    """A picture that cannot be taken; the message says why."""
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.too_large = too_large
+
+
+@dataclass
+class Shown:
+    """A picture of a request, as it is stored elsewhere; scaled when a model asks for it."""
+
+    image: bytes
+    codes: tuple[int, ...] = ()
+    codes_by: str = ""
+    """Which image tokenizer the codes are of."""
+    scaled: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def pixels(self, side: int) -> np.ndarray:
+        """uint8 `[side, side, 3]`; made once."""
+        if side not in self.scaled:
+            self.scaled = {side: media.pixels(self.image, side)}
+        return self.scaled[side]
+
+
+def shown(url: str, limits: Limits, side: int, fetch: Fetch | None) -> Shown:
+    """The picture of a `data:` URL, or of another one if there is something that fetches it; scaled to one side.
+
+    Raises:
+        PictureError: it is no picture that is taken.
+    """
+    raw = _decoded(url) if url[:5].lower() == "data:" else _fetched(url, fetch)
+    try:
+        made = Shown(media.normalise(raw, limits).image)
+        made.pixels(side)
+    except MediaError as error:
+        large = error.reason in ("too_large", "too_many_pixels", "out_of_memory")
+        raise PictureError(f"this picture is not taken: {error}", too_large=large) from error
+    return made
+
+
+def _decoded(url: str) -> bytes:
+    """The bytes of a `data:` URL."""
+    head, comma, body = url.partition(",")
+    if not comma:
+        raise PictureError('a data: URL looks like "data:image/png;base64,…"')
+    if not head.lower().endswith(";base64"):
+        return unquote_to_bytes(body)
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PictureError(f"the picture's base64 cannot be read: {error}") from error
+
+
+def _fetched(url: str, fetch: Fetch | None) -> bytes:
+    if fetch is None:
+        raise PictureError(
+            "pictures are taken as data: URLs only; this server fetches none ([serve] remote_images allows it)"
+        )
+    if not url.lower().startswith(("http://", "https://")):
+        raise PictureError("a picture's URL begins with data:, https:// or http://")
+    try:
+        return fetch(url)
+    except FetchRefused as error:
+        raise PictureError(f"the picture could not be fetched: {error}") from error
+
+
+def png(pixels: np.ndarray, side: tuple[int, int] | None = None) -> bytes:
+    """A PNG of uint8 `[h, w, 3]`, enlarged pixel by pixel if another size (width, height) is asked for."""
+    picture, out = Image.fromarray(pixels), io.BytesIO()
+    if side is not None and side != picture.size:
+        picture = picture.resize(side, Image.Resampling.NEAREST)
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def data_url(image: bytes) -> str:
+    """A PNG as a `data:` URL."""
+    return "data:image/png;base64," + base64.b64encode(image).decode()
