@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from pipeline.groups_of_people import spoken_of
 from prefect import flow
 
 from flows import artifacts, drawing, evaluate
@@ -24,7 +25,6 @@ from model.outcome import ALL, Asked, Outcome
 from model.tasks import task as tasks
 from model.tasks.task import Examined, Given, Hands, Task
 from pipeline.annotators.contact_details import count_emails, count_telephones
-from pipeline.groups_of_people import spoken_of
 from pipeline.step import digest
 from storage import clock
 from storage.beginning import using
