@@ -99,7 +99,8 @@ def bar(title: str, total: float | None, unit: str = "rows", *, quiet: bool = Fa
 
 def say(text: str) -> None:
     """A line for the person at the terminal, on standard error so that --json output stays clean, and for the run's log."""
-    console.print(text, highlight=False)
+    # a log has no width: an address must not be cut
+    console.print(text, highlight=False, soft_wrap=not console.is_terminal)
     sys.stderr.flush()
     log(Text.from_markup(text).plain)
 
