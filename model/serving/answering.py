@@ -71,6 +71,8 @@ class Asked:
     words: str = ""
     shown: tuple[Shown, ...] = ()
     lang: str | None = None
+    """Of the answer, if one is asked for; else `usual`, where the model knows that."""
+    usual: str | None = None
     task: str | None = None
     made: str = "text"
     """text, image, or mixed."""
@@ -89,11 +91,11 @@ class Asked:
         if not self.ids and len(self.words) > 16 * most:
             raise PromptError(f"the prompt has {len(self.words):,} characters, far beyond {most:,} tokens")
         words = self.ids or tuple(who.tokenizers.encode(meant.text) if meant.text else ())
-        lang, task = meant.lang or self.lang, meant.task or self.task
-        for kind, tag in (("language", f"<lang:{lang}>"), ("task", f"<task:{task}>")):
-            if tag not in s.vocabulary.specials and tag[-5:] != "None>" and (self.lang or self.task):
-                known = [one for one in s.vocabulary.specials if one.startswith(tag[:6])]
-                raise PromptError(f"this model has no {kind} {tag}; it has {' '.join(known) or 'none'}")
+        for kind, name in (("lang", self.lang), ("task", self.task)):
+            if name and f"<{kind}:{name}>" not in s.vocabulary.specials:
+                known = [tag for tag in s.vocabulary.specials if tag.startswith(f"<{kind}:")]
+                raise PromptError(f"this model has no {kind} {name}; it has {' '.join(known) or 'none'}")
+        lang, task = meant.lang or self.lang or self.usual, meant.task or self.task
         parts: list[Part] = []
         if self.shown:
             who.codes(self.shown)

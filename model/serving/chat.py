@@ -82,8 +82,7 @@ async def read(desk: Desk, body: ChatRequest) -> Asked:
     if not users[-1].words and not urls:
         raise NotTaken(400, "messages: the last of role user is empty", param="messages")
     shown = await desk.pictures(urls)
-    lang = body.lang or desk.settings.lang
-    return Asked(users[-1].words, shown, lang, body.task, body.made)
+    return Asked(users[-1].words, shown, body.lang, desk.settings.lang, body.task, body.made)
 
 
 def longest(desk: Desk, body: ChatRequest) -> int:

@@ -86,10 +86,10 @@ def read(desk: Desk, body: CompletionRequest) -> list[Asked]:
     """
     if not body.prompts:
         raise NotTaken(400, "prompt: there is none", param="prompt")
-    lang = body.lang or desk.settings.lang
+    usual = desk.settings.lang
     return [
-        Asked(one, lang=lang, task=body.task, go_on=True)
+        Asked(one, lang=body.lang, usual=usual, task=body.task, go_on=True)
         if isinstance(one, str)
-        else Asked(ids=tuple(one), lang=lang, task=body.task, go_on=True)
+        else Asked(ids=tuple(one), lang=body.lang, usual=usual, task=body.task, go_on=True)
         for one in body.prompts
     ]

@@ -47,7 +47,7 @@ def router(desk: Desk) -> APIRouter:
         if not body.prompt.strip():
             raise NotTaken(400, "prompt: say what is to be drawn", param="prompt")
         side = size(body.size)
-        asked = Asked(body.prompt, lang=body.lang or desk.settings.lang, made="image")
+        asked = Asked(body.prompt, lang=body.lang, usual=desk.settings.lang, made="image")
         seed, most = desk.seed(body), desk.engine.who.model.sequences.codes + 2
         rows = await desk.submit([asked], body, most, seed).all()
         ended = [row[-1] for row in rows]

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -39,23 +39,26 @@ class Stopped(Exception):
     """The worker has ended."""
 
 
-@dataclass
 class _Runner:
     """A checkpoint and the rows that it is making."""
 
-    who: Answering
-    places: int
-    pools: dict[bool, Slots] = field(default_factory=dict)
-    """By whether they are guided."""
+    def __init__(self, who: Answering, places: int) -> None:
+        self.who, self.places = who, places
+        self.pools = {guided: self._empty(guided) for guided in (False, True)}
+        """By whether they are guided. The dictionary never changes its size: other threads count its rows."""
 
     @property
     def rows(self) -> int:
         return sum(len(pool.rows) for pool in self.pools.values())
 
-    def pool(self, guided: bool) -> Slots:
-        if guided not in self.pools:
-            self.pools[guided] = Slots(self.who.model, self.places, guided=guided)
-        return self.pools[guided]
+    def drop(self, pool: Slots) -> None:
+        """Begins anew, without the rows of a pool that cannot be relied on any more."""
+        for guided, one in self.pools.items():
+            if one is pool:
+                self.pools[guided] = self._empty(guided)
+
+    def _empty(self, guided: bool) -> Slots:
+        return Slots(self.who.model, self.places, guided=guided)
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ class Engine:
         self._embed(self._runners[-1].who, wanted)
         self._begin(self._runners[-1], taken)
         for runner in self._runners:
-            for pool in runner.pools.values():
+            for pool in list(runner.pools.values()):
                 if pool.rows:
                     self.steps += 1
                     self._guarded(runner, pool, pool.step)
@@ -212,7 +215,7 @@ class Engine:
             guided = row.sampling.modalities != "text" and row.sampling.guidance != 1
             groups.setdefault(row.sampling.guidance if guided else 1.0, []).append((row, ids))
         for weight, members in groups.items():
-            pool, rows = runner.pool(weight != 1), [row for row, _ in members]
+            pool, rows = runner.pools[weight != 1], [row for row, _ in members]
             self._guarded(runner, pool, partial(pool.take_in, rows, [ids for _, ids in members]), rows)
 
     def _guarded(
@@ -225,7 +228,7 @@ class Engine:
         except Exception as error:
             for row in {id(row): row for row in (*pool.rows, *newcomers)}.values():
                 row.tell(Told(error=error))
-            runner.pools = {guided: one for guided, one in runner.pools.items() if one is not pool}
+            runner.drop(pool)
 
     def _tell(self, runner: _Runner, pool: Slots) -> None:
         """Takes what was chosen, says it, and lets ended rows go."""

@@ -33,4 +33,6 @@ class ServeConfig(Settings):
         default=False, description="Whether pictures are fetched from URLs, by the rules of [fetch]."
     )
     guidance: float = Field(default=1.5, ge=0, description="Weight of the words in drawn pictures.")
-    lang: str = Field(default="en", description="Language of answers where a request names none.")
+    lang: str = Field(
+        default="en", description="Language of answers where a request names none and the model knows it."
+    )

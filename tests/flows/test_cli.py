@@ -18,7 +18,7 @@ from flows.cli import app
 from flows.printing import print_scores
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
-SCRIPTED = tuple(name for name in COMMANDS if name not in ("up", "dashboard"))
+SCRIPTED = tuple(name for name in COMMANDS if name not in ("up", "dashboard", "serve"))
 """Commands whose answer a script would read."""
 
 

@@ -29,6 +29,7 @@ BLOCKS = [
         "docs/machines.md",
         "docs/s3.md",
         "docs/tasks.md",
+        "docs/serving.md",
         "README.md",
     )
     for text in BLOCK.findall((ROOT / doc).read_text())
@@ -52,6 +53,8 @@ def test_the_defaults_that_are_shown_are_the_defaults() -> None:
     assert {name: defaults[name] for name in shown} == shown
     (kept,) = (tomllib.loads(text)["maintain"] for doc, text in BLOCKS if "keep_hours" in text)
     assert config.Config().maintain.model_dump(mode="json") == kept
+    (served,) = (tomllib.loads(text)["serve"] for doc, text in BLOCKS if "max_prompt" in text)
+    assert config.Config().serve.model_dump(mode="json") == served
 
 
 SERVICE = ROOT / "docs/service"

@@ -194,7 +194,9 @@ def test_who_asks_at_the_same_time_changes_nothing(client: openai.OpenAI, shown:
 
     def ask(i: int) -> Any:
         if i % 4 == 0:
-            return client.images.generate(prompt="a picture", n=1 + i % 3, extra_body={"seed": i}).data
+            return client.images.generate(
+                prompt="a dark image"[: 1 + i // 2], n=1 + i % 3, extra_body={"temperature": 0}
+            ).data
         if i % 4 == 1:
             return client.completions.create(
                 model="millrace", prompt="a", temperature=2.0, seed=i, max_tokens=10 + i
