@@ -56,8 +56,8 @@ def run(config: str | Path, wish: Wish) -> dict[str, Any]:
                 continue
             trivial = task.trivial(asked, room.given(lambda asked: [], None))
             ask = answering(room, second, wish, task, done)
+            theirs = task.measured(asked, ask(asked), trivial)  # first: a wrong address is told at once
             mine = task.measured(asked, tasks.answerer(room, loaded)(asked), trivial)
-            theirs = task.measured(asked, ask(asked), trivial)
             found += contests(theirs, mine)
             items += told(task.name(), mine, theirs)
     if not found:

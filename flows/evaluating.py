@@ -62,9 +62,7 @@ def compare(
         typer.Option(help="The environment variable that holds the endpoint's key, never the key itself."),
     ] = "OPENAI_API_KEY",
     task: TaskOption = None,
-    most: Annotated[
-        int, typer.Option(min=1, help="Items of each task and language; 0 as in [evaluate].")
-    ] = 100,
+    most: Annotated[int, typer.Option(min=1, help="Items of each task and language.")] = 100,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:

@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Path:
         '[[gathers]]\nuse = "gathers.decontaminate"\n[splits]\ntest = 0.0\n'
         "[tokens.text]\nvocab_size = 512\n[tokens.image]\nsteps = 5\nwidth = 8\nthreads = 1\nleast_psnr = 0\nleast_usage = 0\n"
         "[train]\nsteps = 1\nthreads = 1\n[train.model]\nwidth = 16\ndepth = 1\nheads = 2\nkv_heads = 1\nhidden = 32\n"
-        "[train.batch]\nrows = 2\nrow_length = 128\ntext_share = 0.3\n[train.batch.language_weights]\nfr = 2.0\n"
+        "[train.batch]\nrows = 8\nrow_length = 128\ntext_share = 0.3\n[train.batch.language_weights]\nfr = 2.0\n"
         '[evaluate]\nmax_items = 4\nattributes = "pipeline.gallery.attributes"\njudged = ["shape"]\n'
         "drawn = 4\n[evaluate.settings.memorisation]\npictures = 2\n"
         "[evaluate.settings.bias]\nleast = 4\n",
