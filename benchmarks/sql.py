@@ -96,7 +96,7 @@ def run(bench: Bench) -> list[Result]:
 
 
 COUNTED = """
-SELECT (SELECT count(source) + count(image_id) + count(licence) + count(fetched_at) FROM samples),
+SELECT (SELECT count(source) + count(licence) + count(fetched_at) FROM samples),
        (SELECT count(source) + count(stage) + count(reason) + count(kept) FROM decisions)
 """
 

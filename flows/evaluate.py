@@ -26,7 +26,7 @@ from model.generate import Sampling, draw_pictures
 from model.labels import label_scores
 from model.retrieval import retrieval_scores
 from pipeline.step import digest
-from storage import clock, media
+from storage import catalog, clock, media
 from storage.beginning import using
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -289,8 +289,9 @@ def evaluate(config: str = "millrace.toml", checkpoint: str = "latest") -> dict[
         checkpoint: Id of a checkpoint or name of its run, or latest.
     """
     settings = read(config)
-    with using(settings.open_store()):
+    with using(store := settings.open_store()):
         done = run(settings, checkpoint)
+        catalog.refresh(store)
     artifacts.scores(done, BASELINE)
     for row in done["scores"]:
         if row["metric"] == "exact" and row["subset"] in ("all", "en"):

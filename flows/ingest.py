@@ -31,7 +31,7 @@ from pipeline.stage import Job
 from pipeline.step import Annotator, digest
 from pipeline.web import intake
 from pipeline.web.source import WebSource
-from storage import parts, snapshot
+from storage import catalog, parts, snapshot
 from storage.beginning import begun
 from storage.errors import SnapshotIncomplete
 from storage.store import Store
@@ -273,6 +273,7 @@ def ingest(config: str = "millrace.toml", allow_contaminated: bool = False) -> d
     settings = read(Path(config)).allowing(allow_contaminated)
     done = run(settings)
     artifacts.funnel(done.store, done.snapshot, done.kept, done.came_in)
+    catalog.refresh(done.store)
     if done.parts_made:
         emit_event(
             event=COMMITTED,

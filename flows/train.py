@@ -21,7 +21,7 @@ from flows.progress import bar, say
 from model import checkpoint as checkpoints
 from model import train as training
 from pipeline.step import digest
-from storage import amend, clock, contamination
+from storage import amend, catalog, clock, contamination
 from storage.errors import SnapshotWithdrawn, StoreFull
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -184,7 +184,9 @@ def train(
     path = run(settings, snapshot, run_id, workers)
     saved = checkpoints.read(path)
     done = {"checkpoint": saved.id, "step": saved.step, "path": str(path)}
-    artifacts.checkpoint(settings.open_store(), done)
+    store = settings.open_store()
+    artifacts.checkpoint(store, done)
+    catalog.refresh(store)
     say(f"checkpoint {saved.id} at step {saved.step:,}: {path}")
     return done
 

@@ -18,6 +18,8 @@ from storage.store import Store
 from storage.tables import TABLES
 
 FILE = "catalog.duckdb"
+OLDEST_READER = "v1.0.0"
+"""The oldest DuckDB that can open it: command lines and drivers of BI tools lag behind the library."""
 
 
 def rebuild(store: Store) -> Path:
@@ -31,7 +33,7 @@ def rebuild(store: Store) -> Path:
     remove(scratch)
     try:
         with translated("catalog"):
-            con = duckdb.connect(scratch)
+            con = duckdb.connect(scratch, config={"storage_compatibility_version": OLDEST_READER})
             try:
                 store.home.admit(con)
                 con.execute("LOAD icu; SET TimeZone = 'UTC'")
@@ -59,6 +61,12 @@ def stale(store: Store) -> bool:
     ]
     built = file.stat().st_mtime_ns
     return any(commit.stat().st_mtime_ns >= built for commit in newest)
+
+
+def refresh(store: Store) -> None:
+    """Writes a catalog that is there anew if a table has changed since; makes none."""
+    if stale(store):
+        rebuild(store)
 
 
 def comments(store: Store) -> list[str]:

@@ -11,9 +11,8 @@ from storage.tables import TABLES
 
 SOURCE = "Name of the source."
 LAST_TRIES = r"""
-last AS (SELECT DISTINCT ON (url) * FROM attempts
-         WHERE NOT regexp_matches(url, '/(robots\.txt|\.well-known/tdmrep\.json)$')
-         ORDER BY url, attempt DESC, recorded_at DESC)"""
+last AS (SELECT url, arg_max({'host': host, 'outcome': outcome, 'next_due': next_due}, (attempt, recorded_at)) AS said
+         FROM attempts WHERE url NOT LIKE '%/robots.txt' AND url NOT LIKE '%/.well-known/tdmrep.json' GROUP BY url)"""
 """The last attempt of each URL of the corpus; requests for consent are none."""
 
 SOURCE_QUALITY = View(
@@ -28,7 +27,6 @@ SOURCE_QUALITY = View(
         "undecodable": "Rows that were dropped when they were read. [rows]",
         "copies": "Rows that were dropped as duplicates. [rows]",
         "main_reason": "The reason that dropped most rows; null when none was dropped.",
-        "pictures": "Different pictures that came in, about: HyperLogLog counts them. [pictures]",
         "without_licence": "Rows whose licence is not stated. [rows]",
         "newest": "When the newest row was read. [UTC]",
     },
@@ -40,14 +38,15 @@ lost AS (
            coalesce(sum(n) FILTER (reason LIKE '%duplicate%'), 0)::BIGINT AS copies,
            arg_max(reason, (n, reason)) AS main_reason
     FROM reasons GROUP BY source),
+judged AS (SELECT source, count(*) AS judged FROM decisions WHERE stage = 'collect' GROUP BY source),
 entered AS (
-    SELECT source, count(*) AS came_in, approx_count_distinct(image_id) AS pictures,
+    SELECT source, count(*) AS came_in,
            count(*) FILTER (licence IS NULL) AS without_licence, max(fetched_at) AS newest
     FROM samples GROUP BY source)
-SELECT source, came_in, kept, coalesce(dropped, 0) AS dropped, kept / nullif(came_in, 0) AS kept_share,
-       coalesce(undecodable, 0) AS undecodable, coalesce(copies, 0) AS copies, main_reason, pictures, without_licence, newest
-FROM entered LEFT JOIN lost USING (source)
-     LEFT JOIN (SELECT source, kept FROM funnel_check) USING (source)
+SELECT source, came_in, coalesce(judged, 0) - coalesce(dropped, 0) AS kept, coalesce(dropped, 0) AS dropped,
+       kept / nullif(came_in, 0) AS kept_share,
+       coalesce(undecodable, 0) AS undecodable, coalesce(copies, 0) AS copies, main_reason, without_licence, newest
+FROM entered LEFT JOIN lost USING (source) LEFT JOIN judged USING (source)
 ORDER BY kept_share, came_in DESC, source
 """,
 )
@@ -75,7 +74,7 @@ hosts AS (
     SELECT host, count(*) AS urls, round(avg((outcome = 'ok')::INTEGER), 3) AS success,
            count(*) FILTER (outcome = 'consent_refused') AS refused, count(*) FILTER (next_due IS NOT NULL) AS due_again,
            mode(outcome ORDER BY outcome) FILTER (outcome <> 'ok') AS main_error, min(next_due) AS next_due
-    FROM last GROUP BY host)
+    FROM (SELECT said.* FROM last) GROUP BY host)
 SELECT coalesce(hosts.host, '(no host)') AS host, urls, success, refused, due_again, requests, round(mb, 1) AS mb,
        median_ms, main_error, next_due
 FROM hosts LEFT JOIN tries ON tries.host IS NOT DISTINCT FROM hosts.host
@@ -95,9 +94,10 @@ DUPLICATES = View(
         "image_ids": "Its pictures, the first member first.",
     },
     """
-WITH sized AS (
+WITH others AS (SELECT DISTINCT group_id FROM groups WHERE image_id <> group_id),
+sized AS (
     SELECT group_id, image_id, count(*) OVER (PARTITION BY group_id) AS pictures
-    FROM groups SEMI JOIN images USING (image_id)),
+    FROM groups SEMI JOIN others USING (group_id) SEMI JOIN images USING (image_id)),
 members AS (SELECT group_id, image_id FROM sized WHERE pictures > 1),
 shown AS (SELECT group_id, s.sample_id, s.source FROM members JOIN samples s USING (image_id)),
 lost AS (SELECT DISTINCT sample_id FROM decisions WHERE NOT kept AND sample_id IN (SELECT sample_id FROM shown)),

@@ -87,8 +87,7 @@ def tidy(
         progress(table)
         counts[table] = optimize(store, table, spare=costly(store, table, copied))
     removed = sized_vacuum(store, keep_hours=keep_hours)
-    if catalog.stale(store):  # it names files that may be gone now
-        catalog.rebuild(store)
+    catalog.refresh(store)  # it names files that may be gone now
     return [
         Tidied(table, *counts[table], len(removed[table]), sum(removed[table].values())) for table in counts
     ]

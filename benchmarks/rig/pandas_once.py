@@ -29,8 +29,7 @@ def languages(files: dict[str, list[str]]) -> dict[str, list[int]]:
 
 
 def source_quality(files: dict[str, list[str]]) -> dict[str, list[int]]:
-    """Rows that came in and rows that were dropped, by source; the rest of the view on the way. Different pictures are
-    counted exactly, where the view counts them about: pandas has no HyperLogLog."""
+    """Rows that came in and rows that were dropped, by source; the rest of the view on the way."""
     dropped = frame(files["decisions"], ["sample_id", "source", "stage", "reason"], ~ds.field("kept"))
     order = dropped["stage"].map({"collect": 0, "filter": 1}).astype("float64").fillna(2)
     first = dropped.assign(order=order).sort_values(["order", "stage"]).drop_duplicates("sample_id")
@@ -38,10 +37,9 @@ def source_quality(files: dict[str, list[str]]) -> dict[str, list[int]]:
     lost = by_reason.groupby("source", observed=True).sum()
     by_reason.groupby("source", observed=True).idxmax()
     judged = frame(files["decisions"], ["source"], ds.field("stage") == "collect")["source"].value_counts()
-    samples = frame(files["samples"], ["source", "image_id", "licence", "fetched_at"], None)
+    samples = frame(files["samples"], ["source", "licence", "fetched_at"], None)
     groups = samples.groupby("source", observed=True)
     came_in = groups.size()
-    groups["image_id"].nunique()
     samples["licence"].isna().groupby(samples["source"], observed=True).sum()
     groups["fetched_at"].max()
     _ = judged - lost

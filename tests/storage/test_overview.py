@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from storage import catalog, snapshot, views
@@ -175,6 +178,33 @@ def test_the_catalog_documents_every_view_column_and_macro(filled: Store) -> Non
         }
     assert silent == []
     assert macros == {view.name for view in every(filled) if view.takes}
+
+
+def test_an_older_duckdb_opens_the_catalog(filled: Store) -> None:
+    """Command lines and drivers lag behind: from storage version 65 on, DuckDB 1.0 to 1.1 refuse."""
+    assert int.from_bytes(catalog.rebuild(filled).read_bytes()[12:20], "little") == 64
+
+
+def test_the_command_line_of_duckdb_reads_the_catalog(filled: Store) -> None:
+    command = Path(sys.executable).with_name("duckdb")
+    if not command.exists():
+        pytest.skip("duckdb-cli is not installed")
+    query = "SELECT sum(came_in) FROM source_quality; SELECT count(*) FROM run_curve('run-1')"
+    line = [command, "-readonly", "-csv", "-noheader", catalog.rebuild(filled), "-c", query]
+    ran = subprocess.run(line, capture_output=True, text=True)
+    assert (ran.stderr, ran.stdout.split()) == ("", ["10", "4000"])
+
+
+def test_a_catalog_that_is_there_is_kept_up_and_none_is_made(tmp_path: Path) -> None:
+    store = fill(Store.open(tmp_path / "store"))
+    catalog.refresh(store)
+    assert not (store.path / catalog.FILE).exists()
+    first = catalog.rebuild(store).stat().st_ino
+    store.append("samples", pa.table({"sample_id": ["new"]}), parts=["new"])
+    catalog.refresh(store)
+    assert (store.path / catalog.FILE).stat().st_ino != first
+    with duckdb.connect(store.path / catalog.FILE, read_only=True) as con:
+        assert con.sql("SELECT count(*) FROM samples").fetchall() == [(11,)]
 
 
 def test_pandas_and_polars_read_the_catalog(filled: Store) -> None:
