@@ -20,7 +20,7 @@ from storage.store import Store
 OLDEST_S = 60.0
 """Seconds after which the files are looked at anew even if no table has changed: a takedown writes old ones again."""
 MOST_ANSWERS = 200
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Seconds that a page may take before its question is given up."""
 
 

@@ -124,7 +124,7 @@ def nearest(found: Grid, kept: np.ndarray, value: float, wanted: bool, n: int) -
 
 def summary(step: Filter) -> str:
     """A filter's own first sentence."""
-    return (type(step).__doc__ or step.name()).strip().split("\n")[0]
+    return (type(step).__doc__ or step.name()).strip().split("\n")[0].replace("`", "")
 
 
 def shown(value: Any) -> str:

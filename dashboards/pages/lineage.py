@@ -28,13 +28,18 @@ def content(seen: Seen, asked: Asked) -> Content:
     return {
         "names": made,
         "chosen": chosen,
-        "lineage": sections.lineage(seen.db, chosen or None, seen.mill.store.path / "tokenizers"),
+        "lineage": seen.answers.once(("lineage", chosen), lambda: made_by(seen, chosen)),
         "listed": samples.told(listed[:LISTED]),
         "one": samples.told([one])[0] if one else None,
         "spoken": samples.told([{"text": spoken}])[0]["text"] if spoken else "",
         "words_asked": asked.text("words"),
         "near": near,
     }
+
+
+def made_by(seen: Seen, checkpoint: str) -> dict[str, Any]:
+    """The chain behind a checkpoint, back to the licences of its rows."""
+    return sections.lineage(seen.db, checkpoint or None, seen.mill.store.path / "tokenizers")
 
 
 def answered(seen: Seen, evaluation: str, sample: str) -> dict[str, Any] | None:

@@ -1,14 +1,19 @@
--- Which rows that a checkpoint trained on are nearest to a text, by the words that both have? And how often was each in a batch by then?
+-- Which rows that a checkpoint trained on are nearest to a text, by the words (of Chinese, the characters) that both have? And how often was each in a batch by then?
 WITH chosen AS (SELECT * FROM checkpoints WHERE checkpoint_id = $checkpoint LIMIT 1),
-asked AS (SELECT list_distinct(regexp_extract_all(lower($words), '[\p{L}\p{N}]+')) AS w),
+asked AS (SELECT list_distinct(regexp_extract_all(regexp_replace(lower($words), '(\p{Han})', ' \1 ', 'g'), '[\p{L}\p{N}]+'))[1 : 24] AS w),
+close AS MATERIALIZED (  -- a quick look at all of them: the two thousand that hold the most of the words, the shortest first
+    SELECT s.sample_id, list_sum(list_transform(asked.w, lambda one: contains(lower(s.text), one)::INTEGER)) AS met
+    FROM samples s, asked
+    WHERE s.text IS NOT NULL AND s.sample_id IN (
+        SELECT m.sample_id FROM snapshot_members m JOIN chosen c ON m.snapshot = c.snapshot WHERE m.split = 'train')
+    ORDER BY met DESC, length(s.text), s.sample_id LIMIT 2000),
 spoken AS (
-    SELECT s.sample_id, s.image_id, s.source, s.origin, s.licence, s.lang, s.task, s.prompt, s.text,
-           list_distinct(regexp_extract_all(lower(s.text), '[\p{L}\p{N}]+')) AS w
-    FROM snapshot_members m JOIN chosen c ON m.snapshot = c.snapshot JOIN samples s USING (sample_id)
-    WHERE m.split = 'train' AND s.text IS NOT NULL),
+    SELECT s.*, list_distinct(regexp_extract_all(regexp_replace(lower(s.text), '(\p{Han})', ' \1 ', 'g'), '[\p{L}\p{N}]+')) AS w
+    FROM samples s JOIN close USING (sample_id) WHERE met > 0),
 near AS (
-    SELECT * EXCLUDE (w), len(list_intersect(spoken.w, asked.w)) / nullif(len(list_distinct(list_concat(spoken.w, asked.w))), 0) AS alike
-    FROM (SELECT s.* FROM spoken s, asked WHERE list_has_any(s.w, asked.w)) spoken, asked
+    SELECT sample_id, image_id, source, origin, licence, lang, task, prompt, text,
+           len(list_intersect(spoken.w, asked.w)) / len(list_distinct(list_concat(spoken.w, asked.w))) AS alike
+    FROM spoken, asked WHERE list_has_any(spoken.w, asked.w)
     ORDER BY alike DESC, sample_id LIMIT $n),
 seen AS (
     SELECT sample_id, count(*) AS times_seen

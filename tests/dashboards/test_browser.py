@@ -32,6 +32,10 @@ class Browser:
     wrong: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
+    def over(self, url: str) -> None:
+        """Pages of another server from now on."""
+        self.url, self.wrong, self.asked = url, [], []
+
     def open(self, path: str) -> None:
         answer = self.page.goto(self.url + path)
         assert answer.status == 200
@@ -66,7 +70,7 @@ def full(filled: Store) -> Mill:
 
 def test_every_page_opens_on_an_empty_store(browser: Browser, tmp_path: Path) -> None:
     with serving(Mill(Store.open(tmp_path / "empty"))) as client:
-        browser.url = str(client.base_url)
+        browser.over(str(client.base_url))
         for page in PAGES:
             browser.open(page.path)
             assert browser.page.locator("h1").inner_text() == page.title
@@ -76,7 +80,7 @@ def test_every_page_opens_on_an_empty_store(browser: Browser, tmp_path: Path) ->
 
 def test_every_page_opens_on_a_full_store(browser: Browser, full: Mill) -> None:
     with serving(full) as client:
-        browser.url = str(client.base_url)
+        browser.over(str(client.base_url))
         for page in PAGES:
             browser.open(page.path)
             assert browser.page.locator("h1").inner_text() == page.title
@@ -87,7 +91,7 @@ def test_every_page_opens_on_a_full_store(browser: Browser, full: Mill) -> None:
 
 def test_a_slider_that_moves_shows_what_would_be_kept(browser: Browser, full: Mill) -> None:
     with serving(full) as client:
-        browser.url = str(client.base_url)
+        browser.over(str(client.base_url))
         browser.open("/thresholds?filter=filters.size&setting=width")
         dropped = browser.page.locator(".tiles li:has-text('more dropped') b")
         assert dropped.inner_text() == "0"
@@ -104,7 +108,7 @@ def test_a_slider_that_moves_shows_what_would_be_kept(browser: Browser, full: Mi
 
 def test_typing_searches(browser: Browser, full: Mill) -> None:
     with serving(full) as client:
-        browser.url = str(client.base_url)
+        browser.over(str(client.base_url))
         browser.open("/corpus")
         browser.page.locator("#words").press_sequentially("red square")
         browser.page.get_by_role("heading", name="2 rows").wait_for()
