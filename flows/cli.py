@@ -146,6 +146,29 @@ def train(
 
 
 @command
+def retrain(
+    config: ConfigOption = DEFAULT_CONFIG,
+    least_new: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Training rows that the champion never saw; with fewer, nothing is trained."
+        ),
+    ] = 0,
+    promote: Annotated[bool, typer.Option(help="Whether the gate may promote the new checkpoint.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Brings in what is new, trains on it, scores the result, promotes it if it is better, and writes the report.
+
+    Example: millrace retrain --least-new 1000
+    """
+    checked(config, store=True)
+    with server.api():
+        from flows import retrain as flow
+
+        show(flow.start(str(config), least_new, promote), as_json)
+
+
+@command
 def ablate(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Asks whether each step pays: the same small model on the corpus as it came, as prepared, and without each step.
 

@@ -54,6 +54,10 @@ def forget(
     store = settings.open_store()
     if records:
         show(takedown.records(store), as_json)
+        if waiting := takedown.waiting(store):
+            print(
+                f"{len(waiting):,} more are not complete: `millrace forget` completes them", file=sys.stderr
+            )
         return
     named = Named(
         samples=sample, pictures=picture, files=like, urls=url, hosts=host, sources=source,
@@ -95,6 +99,8 @@ def show_planned(would: list[dict[str, Any]], as_json: bool) -> None:
         return
     for one in would:
         print(flow.sentence(one, gone=False))
+        if not one["rows"] and not one["pictures"]:
+            print("nothing in the store is meant by it: it would only be kept out from now on")
         print_rows(flow.rows(one))
 
 

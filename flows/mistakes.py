@@ -40,7 +40,7 @@ USER_ERRORS = {
     "httpx": ["TransportError"],
 }
 """Errors by module; a module that nobody has imported has raised nothing."""
-RESUMED = ("ingest", "train", "recheck", "maintain", "forget")
+RESUMED = ("ingest", "train", "retrain", "recheck", "maintain", "forget")
 """Commands that keep what they have done when they are stopped."""
 
 

@@ -24,7 +24,7 @@ def promote(
 ) -> None:
     """Holds a checkpoint against the champion on the same held-out rows; the better one answers from now on.
 
-    [promote] says how much better it must be, and how far no task, language or source may fall.
+    The table promote of the configuration says how much better it must be, and how far no task, language or source may fall.
 
     Examples: millrace promote
               millrace generate --checkpoint champion "a red bird"

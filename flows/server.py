@@ -50,10 +50,13 @@ def api() -> Iterator[str]:
     process = start(port)
     try:
         os.environ["PREFECT_API_URL"] = url  # Prefect reads it once, when it is imported:
-        import prefect  # noqa: F401  here, while the server starts
+        from prefect.settings import PREFECT_API_URL, temporary_settings  # here, while the server starts
 
         wait_until_healthy(url, process)
-        yield url
+        with temporary_settings(
+            {PREFECT_API_URL: url}
+        ):  # whoever imported Prefect before has read no address
+            yield url
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _send_logs()

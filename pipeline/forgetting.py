@@ -111,7 +111,7 @@ def planned(
     what its relative URLs are relative to.
 
     Raises:
-        NothingNamed: nothing was named.
+        NothingNamed: nothing was named, or a row, picture, source or licence that there is not and never was.
         SourceError: a picture file cannot be read.
     """
     shown = [_picture(file, limits) for file in named.files]
@@ -127,6 +127,7 @@ def planned(
     assert key is not None
     with store.cursor() as db:
         _find(db, store, things, bases or {})
+        _refuse_unknown(db, store, key, named.things())
         ids = _column(db, "SELECT sample_id FROM doomed ORDER BY 1")
         pictures = _column(db, LEFT.format(column="image_id"))
         texts = [one for name in ("text", "prompt") for one in _column(db, LEFT.format(column=name))]
@@ -178,6 +179,19 @@ def _find(
     db.register("named", pa.table({"kind": pa.array(kinds), "value": pa.array(values)}))
     db.execute(ROWS)
     db.execute(DERIVED)
+
+
+def _refuse_unknown(
+    db: duckdb.DuckDBPyConnection, store: Store, key: bytes, things: Sequence[tuple[str, str]]
+) -> None:
+    """A slip of the pen must not pass for a takedown. Addresses and texts may be kept out before any row has them."""
+    held = {(row["kind"], row["digest"]) for row in store.read("blocklist", ["kind", "digest"]).to_pylist()}
+    columns = {"sample": "sample_id", "picture": "image_id", "source": "source", "licence": "licence"}
+    for kind, value in things:
+        if kind not in columns or (kind, blocklist.digest(key, kind, value)) in held:
+            continue
+        if not db.execute(f"SELECT 1 FROM rows WHERE {columns[kind]} = ? LIMIT 1", [value]).fetchall():
+            raise NothingNamed(f'no row has the {kind} "{value}", and none was forgotten: nothing was done')
 
 
 def _absolute(db: duckdb.DuckDBPyConnection, every: str, bases: Mapping[str, str | None]) -> pa.Table:

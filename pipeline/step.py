@@ -208,7 +208,9 @@ def load(use: str, kind: type[Step] | tuple[type[Step], ...]) -> type[Step]:
             if absent is None or not f"{path}.".startswith(f"{absent}."):
                 raise StepError(f'use = "{use}": {path} cannot be imported: {error}') from error
     else:
-        raise StepError(f'use = "{use}": no such module, neither pipeline.{use} nor {use}')
+        raise StepError(
+            f'use = "{use}": no such module, neither pipeline.{use} nor {use}; `millrace steps` lists all that there are'
+        )
     steps = [
         thing
         for thing in vars(module).values()

@@ -184,3 +184,11 @@ def test_something_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(NothingNamed):
         forgetting.planned(store, Named(), "somebody", Limits())
     assert forgetting.planned(store, Named(hosts=("a.example",)), "x", Limits()).samples == []
+    for slip in (
+        {"samples": ("nosuch",)},
+        {"sources": ("nosuch",)},
+        {"licences": ("CC-1",)},
+        {"pictures": ("0f",)},
+    ):
+        with pytest.raises(NothingNamed, match="nothing was done"):
+            forgetting.planned(store, Named(**slip), "somebody", Limits())
