@@ -44,7 +44,7 @@ def configure(folder: Path, sources: Path | str, steps: Sequence[str] = ()) -> P
     """Writes the demo's configuration, with its store in `folder`, over a gallery's files, or with these sources instead of the
     demo's; with more steps."""
     template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
-    text = template.substitute(base_url="", seconds="1")
+    text = template.substitute(base_url="", seconds="1", text_share="0", tasks="[]")
     dropped = '"sources.url_list"' if isinstance(sources, Path) else "[[sources]]"
     text = "\n\n".join(block for block in text.split("\n\n") if dropped not in block)
     text = overridden(text, "[tokens.image]", FITTED_CHEAPLY)

@@ -399,7 +399,7 @@ def test_a_port_that_is_taken(gallery: Any) -> None:
 
 
 def test_a_mistake_on_the_command_line_is_status_2() -> None:
-    done = real("sql")
+    done = real("lineage", "sample")
     assert done.returncode == 2
-    assert "query" in done.stderr.lower()
+    assert "sample" in done.stderr.lower()
     assert real("ingets").returncode == 2

@@ -101,11 +101,11 @@ def test_a_report_is_waited_for(store: Store, takers: Takers, monkeypatch: pytes
     config = store.path.parent / "millrace.toml"
     config.write_text('[store]\npath = "store"\n')
 
-    def write(store: Store, path: Path, **more: Any) -> Path:
+    def write(store: Store, *more: Any) -> list[Path]:
         takers.ask()
-        return path
+        return [store.path / "report.html"]
 
-    monkeypatch.setattr(page, "write", write)
+    monkeypatch.setattr(page, "write_all", write)
     assert store_admin.report(config).name == "report.html"
     assert takers.order() == ["work", "takedown"]
 

@@ -3,6 +3,7 @@ teaches nothing of the kind."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from model.sequences import Sequences
 from model.tokenizers import Tokenizers
 from model.train import train
 from model.transformer import MATRICES, Transformer
-from storage.snapshot import Snapshot
+from storage.snapshot import Snapshot, schema_of
 from storage.store import Store
 
 KINDS, EACH = 12, 4
@@ -152,8 +153,12 @@ def test_a_snapshot_without_vectors_is_refused(
 def bare_store(tmp_path: Path, tiny_store: tuple[Store, Snapshot]) -> tuple[Store, Snapshot]:
     """A snapshot that was made before there were vectors."""
     store, snapshot = tiny_store
+    [row] = store.read("snapshots", where=f"snapshot = '{snapshot.name}'").to_pylist()
     versions = {k: v for k, v in snapshot.versions.items() if not k.endswith("_embeddings")}
-    return store, Snapshot(**{**vars(snapshot), "versions": versions})
+    fresh = {k: v for k, v in row.items() if k != "part"} | {"versions": json.dumps(versions)}
+    store.delete("snapshots", [snapshot.name])
+    store.append("snapshots", pa.Table.from_pylist([fresh], schema_of(store, fresh)), parts=["bare"])
+    return store, Snapshot.open(store, snapshot.name)
 
 
 def test_recall_counts_equal_captions_as_right_and_ties_as_wrong() -> None:
