@@ -20,6 +20,7 @@ ELSEWHERE = {
     "make setup": "it makes a virtual environment of 5 GB",
     ". .venv/bin/activate": "this interpreter stands for it",
     "millrace up": "it does not end: tests/flows/test_up.py",
+    "millrace serve": "it does not end: tests/flows/test_serve.py",
 }
 """Lines of the tutorial that are not run here, and why."""
 SHORT = (
