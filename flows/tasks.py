@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from PIL import Image
-from pipeline.groups_of_people import spoken_of
 from prefect import flow
 
 from flows import artifacts, drawing, evaluate
@@ -28,6 +27,7 @@ from pipeline.annotators.contact_details import count_emails, count_telephones
 from pipeline.step import digest
 from storage import clock
 from storage.beginning import using
+from storage.groups_of_people import spoken_of
 from storage.snapshot import Snapshot
 from storage.store import Store
 
