@@ -102,7 +102,8 @@ SELECT (SELECT count(source) + count(licence) + count(fetched_at) FROM samples),
 
 
 def questions() -> dict[str, Callable[[duckdb.DuckDBPyConnection], object]]:
-    """Each question by its name: views, macros, and the queries that need no more than `VALUES`."""
+    """Each question by its name: views, macros, and the queries that need no more than `VALUES`; not those that ask
+    what a search has found."""
     told: dict[str, Callable[[duckdb.DuckDBPyConnection], object]] = {}
     for name in ("funnel", "funnel_check", *(view.name for view in views.OVERVIEW if not view.takes)):
         if name not in LEFT_OUT:
@@ -110,7 +111,7 @@ def questions() -> dict[str, Callable[[duckdb.DuckDBPyConnection], object]]:
     for macro in MACROS:
         told[macro.removeprefix("FROM ")] = lambda db, macro=macro: db.sql(macro).fetchall()  # type: ignore[misc]
     for name in ask.names():
-        if name not in LEFT_OUT and ask.parameters(name) <= set(VALUES):
+        if name not in LEFT_OUT and not name.startswith("search_") and ask.parameters(name) <= set(VALUES):
             told.setdefault(name, lambda db, name=name: ask.ask(db, name, **VALUES))  # type: ignore[misc]
     return told
 

@@ -160,6 +160,10 @@ def following(store: Any, engine: Any, seconds: float | None) -> Iterator[None]:
         yield
     finally:
         over.set()
+        if (
+            looking.is_alive()
+        ):  # a thread that is within a library when Python ends takes the process down with it
+            looking.join()
 
 
 @contextmanager

@@ -383,19 +383,11 @@ def planted() -> pa.Table:
         "h000001": ("clean", None),
         "g000999": ("too_small", None),
     }
+    same = {"position": 0, "source": "folder", "lang": "en", "task": "caption"}
     rows = [
-        {
-            "picture": name,
-            "position": 0,
-            "source": "folder",
-            "file": f"{name}.png",
-            "kind": kind,
-            "of": of,
-            "expect": EXPECT[kind],
-            "lang": "en",
-            "task": "caption",
-            "secret": SECRET if kind in ("email", "phone") else None,
-        }
+        same
+        | {"picture": name, "file": f"{name}.png", "kind": kind, "of": of, "expect": EXPECT[kind]}
+        | {"secret": SECRET if kind in ("email", "phone") else None}
         for name, (kind, of) in kinds.items()
     ]
     return pa.Table.from_pylist(rows, schema=truth.SCHEMA)

@@ -4,8 +4,10 @@ page, in a browser."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +121,18 @@ def test_a_person_asks_draws_and_translates(served: Any, page: Any, tmp_path: Pa
         "[...document.querySelectorAll('input,select,textarea')].every(one => one.labels.length)"
     )
     assert names
+
+
+def test_the_readme_asks_it_by_curl(served: Any, tmp_path: Path) -> None:
+    _, url = served
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    [asked] = re.findall(r"^```sh\n(curl .*?)^```", readme, re.DOTALL | re.MULTILINE)
+    Image.new("RGB", (32, 32), "yellow").save(tmp_path / "star.png")
+    script = asked.replace("localhost:8000", url.removeprefix("http://"))
+    said = subprocess.run(
+        ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    assert '"choices"' in said and '"b64_json"' in said and '"error"' not in said
 
 
 def test_a_new_champion_answers_and_the_end_is_graceful(trained: Any, served: Any, ids: list[str]) -> None:

@@ -89,9 +89,11 @@ def configure(config: Path, block: str) -> None:
 
 
 def test_the_blocks_of_the_readme_are_those_that_tests_run() -> None:
-    """The commands for one's own folder: tests/flows/test_first_corpus.py; make's are asked what they would do."""
-    diagram, make, own, *more = blocks("README.md")
-    assert (diagram[0], make[0], own[0], more) == ("", "sh", "sh", [])
+    """The commands for one's own folder: tests/flows/test_first_corpus.py; make's are asked what they would do; curl's
+    are run by tests/flows/test_serve.py."""
+    diagram, make, own, served = blocks("README.md")
+    assert (diagram[0], make[0], own[0], served[0]) == ("", "sh", "sh", "sh")
+    assert served[1].startswith("curl ")
     assert all(line.startswith("make ") for line in commands(make[1]))
     for line in commands(make[1]):
         told = subprocess.run(
