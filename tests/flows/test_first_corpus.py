@@ -24,17 +24,19 @@ SCRIPT = """\
 set -eu
 millrace() { "$PYTHON" -m flows.cli "$@"; }
 """
+ELSEWHERE = (". .venv/", "millrace up", "millrace serve", "millrace dashboard", "millrace compare --openai")
+"""Run by test_up, test_serve, test_dashboard and test_endpoint."""
 SHORT = """
 sed -i 's/^seconds = .*/steps = 20/' birds.toml
 """
 
 
 def steps() -> list[str]:
-    """The README's commands for one's own folder, but for the ones that do not end or need a .venv."""
+    """The README's commands for one's own folder, but for the ones that do not end, or need a .venv or another's server."""
     text = (ROOT / "README.md").read_text("utf-8")
     [block] = re.findall(r"^## Your own folder of pictures\n+```sh\n(.*?)```", text, re.DOTALL | re.MULTILINE)
     lines = [line.partition("   #")[0].strip() for line in block.splitlines()]
-    return [line for line in lines if line not in (". .venv/bin/activate", "millrace up")]
+    return [line for line in lines if not line.startswith(ELSEWHERE)]
 
 
 def clone(folder: Path) -> Path:
