@@ -35,6 +35,7 @@ threads = 1
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_wrong_captions_score_below_right_ones(tmp_path: Path, prefect_api: str) -> None:
     """Collected, fitted and scored by the stages of the ingest, with its defaults but fewer steps."""
     from prefect import flow
