@@ -13,10 +13,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
 
 from model.serving.answering import Asked
-from model.serving.desk import NAME, Desk, usage
+from model.serving.desk import NAME, Answer, Desk, usage
 from model.serving.making import Told
 from model.serving.pictures import data_url, png
 from model.serving.refusals import DOCUMENTED, NotTaken
@@ -27,18 +26,9 @@ TEXT, MIXED = 96, 256
 """New tokens, unless it is said."""
 
 
-class ChatAnswer(BaseModel):
+class ChatAnswer(Answer):
     """A whole answer. A message has `content` (its text), and where pictures came `images` and, in the order in which all
     came, `parts`."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    system_fingerprint: str
-    seed: int
-    choices: list[dict[str, Any]]
-    usage: dict[str, int]
 
 
 def router(desk: Desk) -> APIRouter:

@@ -7,10 +7,9 @@ import uuid
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from model.serving.answering import Asked
-from model.serving.desk import NAME, Desk, usage
+from model.serving.desk import NAME, Answer, Desk, usage
 from model.serving.making import Told
 from model.serving.refusals import DOCUMENTED, NotTaken
 from model.serving.requests import CompletionRequest
@@ -20,17 +19,8 @@ TEXT = 96
 """New tokens, unless it is said."""
 
 
-class CompletionAnswer(BaseModel):
+class CompletionAnswer(Answer):
     """What the prompts go on with."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    system_fingerprint: str
-    seed: int
-    choices: list[dict[str, Any]]
-    usage: dict[str, int]
 
 
 def router(desk: Desk) -> APIRouter:

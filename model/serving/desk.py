@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from pydantic import BaseModel
+
 from model.serving.answering import Asked
 from model.serving.engine import Engine
 from model.serving.making import Making, Told
@@ -24,6 +26,19 @@ DECODERS = 2
 """Pictures that are decoded at once: each may take as much memory as the most pixels need."""
 NAME = "millrace"
 """The model's name, whichever checkpoint answers for it."""
+
+
+class Answer(BaseModel):
+    """What completions of both kinds have in common."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+    seed: int
+    choices: list[dict[str, Any]]
+    usage: dict[str, int]
 
 
 class Desk:

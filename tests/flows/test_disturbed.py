@@ -94,6 +94,13 @@ def test_a_database_that_is_gone_for_a_while_holds_the_flow_up_and_nothing_more(
     same(fresh, milled)
     assert serving.finished(served) == "COMPLETED", serving.command.said()
     same(other, milled)
+    tasks = {"flow_runs": {"id": {"any_": [served]}}}
+    assert serving.wait_until(
+        lambda: (
+            {one["state_type"] for one in serving.ask("POST", "/task_runs/filter", tasks)} == {"COMPLETED"}
+        ),
+        90,
+    )
     before = other.store().versions()
     assert serving.finished(serving.start("ingest")) == "COMPLETED"
     assert other.store().versions() == before

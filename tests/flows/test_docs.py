@@ -43,7 +43,7 @@ def test_there_is_something_to_check() -> None:
 @pytest.mark.parametrize(("doc", "text"), BLOCKS)
 def test_a_block_is_a_configuration(doc: str, text: str, tmp_path: Path) -> None:
     read = config.parse(config.resolve(tomllib.loads(text), tmp_path))
-    assert read.source_steps or read.annotator_steps or read.fetch or read.train
+    assert read.source_steps or read.annotator_steps or read.fetch
 
 
 def test_the_defaults_that_are_shown_are_the_defaults() -> None:
