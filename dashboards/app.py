@@ -95,12 +95,13 @@ def environment() -> jinja2.Environment:
 
 async def _page(mill: Mill, reader: Reader, page: Page, request: Request) -> Response:
     asked = Asked(parse_qs(request.url.query, max_num_fields=64))
-    return await run_in_threadpool(_answered, mill, reader, page, asked)
+    return await run_in_threadpool(answered, mill, reader, page, asked)
 
 
-def _answered(mill: Mill, reader: Reader, page: Page, asked: Asked) -> Response:
+def answered(mill: Mill, reader: Reader, page: Page, asked: Asked) -> Response:
+    """A page as it is sent."""
     with reader.looking() as (db, answers):
-        content = page.content(Seen(mill, db, answers, partial(reader.settle, db)), asked)
+        content = page.content(Seen(mill, db, answers), asked)
         shown = pictures.stored(db, islice(pictures.ids_in(content), pictures.MOST_SHOWN))
     return _rendered(page, {"pictures": shown, "asked": asked, "live": page.live(content), **content})
 

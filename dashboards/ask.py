@@ -1,15 +1,66 @@
-"""Runs the queries in dashboards/queries by name: one question a file, asked in its first line."""
+"""Runs the queries in dashboards/queries by name: one question a file, asked in its first line.
+
+Those of `KEPT` go over all rows, and tell no text of any. Asked in a `Session` with kept answers they are counted once for
+each state of the tables that they read, whoever asks: a report, a page, another process.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+
+from storage.kept import Kept
 
 QUERIES = files("dashboards") / "queries"
+
+
+KEPT = frozenset(
+    [
+        "totals",
+        "fates_by_source",
+        "fates_by_stage",
+        "sum_check",
+        "freshness",
+        "search_values",
+        "fetch_by_outcome",
+        "fetch_by_host",
+        "fetch_by_hour",
+        "duplicate_totals",
+        "duplicate_listed",
+        "distribution",
+        "languages_and_tasks",
+        "licences_and_sources",
+        "splits",
+        "safety",
+        "group_mentions",
+        "removal_by_group",
+        "group_associations",
+        "rows_trained_on",
+    ]
+)
+"""Questions whose answers take all rows to find; none holds a text or a picture."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A DuckDB over the tables, and the answers that are kept of these versions of them."""
+
+    con: duckdb.DuckDBPyConnection
+    kept: Kept | None = None
+
+    def execute(self, sql: str, values: object = None) -> duckdb.DuckDBPyConnection:
+        """As DuckDB's."""
+        return self.con.execute(sql, values)
+
+
+Db = Session | duckdb.DuckDBPyConnection
 
 
 class UnknownQuery(Exception):
@@ -46,14 +97,39 @@ def parameters(name: str) -> set[str]:
     return set(re.findall(r"\$([a-z_]+)", code))
 
 
-def ask(db: duckdb.DuckDBPyConnection, name: str, **values: Any) -> list[dict[str, Any]]:
-    """Answers a query over `Store.connect()` as a dictionary a row; it takes those `values` that it names."""
+def ask(db: Db, name: str, over: Mapping[str, str] | None = None, **values: Any) -> list[dict[str, Any]]:
+    """Answers a query over `Store.connect()` as a dictionary a row; it takes those `values` that it names.
+
+    Args:
+        over: temporary tables that it reads, by their SELECTs; each is made once in a session, and only if nothing is kept.
+    """
     given = {key: value for key, value in values.items() if key in parameters(name)}
+    made = over or {}
+
+    def make() -> None:
+        for table, select in made.items():
+            db.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} AS {select}")
+
+    def whole(con: duckdb.DuckDBPyConnection) -> pa.Table:
+        make()
+        return con.sql(text(name), params=given).to_arrow_table()
+
+    if isinstance(db, Session) and db.kept and name in KEPT:
+        con, reads = db.con, "\n".join([text(name), *made.values()])
+        return db.kept.once(name, reads, given, lambda: whole(con)).to_pylist()
+    make()
     cursor = db.execute(text(name), given)
     columns = [column[0] for column in cursor.description or []]
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
-def ask_one(db: duckdb.DuckDBPyConnection, name: str, **values: Any) -> dict[str, Any]:
+def ask_one(db: Db, name: str, **values: Any) -> dict[str, Any]:
     """The first row of an answer; empty if there is none."""
     return next(iter(ask(db, name, **values)), {})
+
+
+def keep(db: Session, over: Mapping[str, str], **values: Any) -> None:
+    """Has the answers ready to the questions about all rows that need no more than these values."""
+    for name in sorted(KEPT):
+        if parameters(name) <= values.keys():
+            ask(db, name, over, **values)

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
-import duckdb
-
 from dashboards import charts
-from dashboards.ask import ask, question
+from dashboards.ask import Db, ask, question
 from dashboards.charts import Bar, Segment
 from dashboards.masking import shown
 from storage import mentions
 
 Row = dict[str, Any]
-Db = duckdb.DuckDBPyConnection
 
 TWICE, LEAST_DROPPED, LEVEL = 2.0, 10, 0.05
 LEAST_TOGETHER = 5
@@ -30,18 +28,14 @@ LEAST_TOGETHER = 5
 PER_GROUP, EXAMPLES, MOST_BARS, LONGEST = 8, 6, 12, 10.0
 
 
-def prepare(db: Db) -> None:
-    """Makes what the questions about groups share, once: `terms` (kind, group_name, lang, term), `worded` (sample_id, lang,
-    label, w: the words of each text in a language with terms) and `mentions` (sample_id, kind, group_name).
+@cache
+def over() -> dict[str, str]:
+    """What the questions about groups share: `terms` (kind, group_name, lang, term), `worded` (sample_id, lang, label, w: the
+    words of each text in a language with terms) and `mentions` (sample_id, kind, group_name).
 
     A text's language is the stated one, else the one that annotators.language found, where it ran.
     """
-    for name, select in (
-        ("terms", mentions.terms()),
-        ("worded", mentions.WORDED),
-        ("mentions", mentions.MENTIONS),
-    ):
-        db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
+    return {"terms": mentions.terms(), "worded": mentions.WORDED, "mentions": mentions.MENTIONS}
 
 
 def removal(rows: Sequence[Row]) -> list[Row]:
@@ -71,13 +65,12 @@ def ratio_bound(dropped: int, seen: int, rest_dropped: int, rest_seen: int, z: f
 
 def report(db: Db, snapshot: str | None) -> Row:
     """Every question about bias and safety, answered."""
-    prepare(db)
-    asked = {"snapshot": snapshot, "least": LEAST_TOGETHER, "n": PER_GROUP}
+    asked: Row = {"snapshot": snapshot, "least": LEAST_TOGETHER, "n": PER_GROUP}
     return {
         "distribution": ask(db, "distribution", **asked),
-        "groups": ask(db, "group_mentions", **asked),
-        "removal": removal(ask(db, "removal_by_group", **asked)),
-        "associations": ask(db, "group_associations", **asked),
+        "groups": ask(db, "group_mentions", over(), **asked),
+        "removal": removal(ask(db, "removal_by_group", over(), **asked)),
+        "associations": ask(db, "group_associations", over(), **asked),
         "safety": ask(db, "safety", **asked),
     }
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
+from dashboards.ask import Session
 from dashboards.asked import Asked
 from dashboards.reader import Answers
 from pipeline.step import Filter
@@ -37,11 +36,9 @@ class Seen:
     """The tables as one page sees them: one version of each, whatever is written meanwhile."""
 
     mill: Mill
-    db: duckdb.DuckDBPyConnection
+    db: Session
     answers: Answers
     """What was computed for these versions already."""
-    settle: Callable[[], None] = lambda: None
-    """Asked first by a page with several questions about verdicts: they are then worked out once."""
 
 
 @dataclass(frozen=True)

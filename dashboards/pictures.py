@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from PIL import Image
 
-from dashboards.ask import ask
+from dashboards.ask import Db, ask
 from storage import media
 
 SIDE = 224
@@ -68,7 +67,7 @@ def shown(content: bytes) -> Shown | None:
     return Shown(uri(out.getvalue(), "jpeg"), *small.size)
 
 
-def stored(db: duckdb.DuckDBPyConnection, ids: Iterable[str | None]) -> dict[str, Shown]:
+def stored(db: Db, ids: Iterable[str | None]) -> dict[str, Shown]:
     """Those of the pictures that the store holds and that can be read, by image_id."""
     wanted = sorted({one for one in ids if one})
     if not wanted:

@@ -14,7 +14,9 @@ from typing import Any
 
 import duckdb
 
+from dashboards.ask import Session
 from storage import views
+from storage.kept import Kept
 from storage.store import Store
 
 OLDEST_S = 60.0
@@ -61,24 +63,24 @@ class Reader:
         self._guard = threading.Lock()
         self._versions: dict[str, int] | None = None
         self._made = 0.0
-        self._settled = False
         self._db: duckdb.DuckDBPyConnection
+        self._kept: Kept
         self._answers = Answers()
 
     @contextmanager
-    def looking(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Answers]]:
+    def looking(self) -> Iterator[tuple[Session, Answers]]:
         """A session of its own, and what others computed for the same versions.
 
         Raises:
             Slow: the questions asked in it took longer than `PATIENCE_S`.
         """
-        db, answers = self._newest()
+        db, kept, answers = self._newest()
         cursor = views.session(db.cursor())
         ended = threading.Timer(PATIENCE_S, cursor.interrupt)
         ended.daemon = True
         ended.start()
         try:
-            yield cursor, answers
+            yield Session(cursor, kept), answers
         except duckdb.InterruptException as error:
             raise Slow(
                 f"this took longer than {PATIENCE_S:.0f} s and was given up: narrow the search, or ask with `millrace sql`"
@@ -87,16 +89,7 @@ class Reader:
             ended.cancel()
             cursor.close()
 
-    def settle(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Keeps every row's verdict as a table, once for these versions: half of an overview's questions group by it."""
-        with self._guard:
-            if not self._settled:
-                cursor.execute("CREATE TABLE settled AS FROM verdicts")
-                cursor.execute("DROP VIEW verdicts")
-                cursor.execute("CREATE VIEW verdicts AS FROM settled")
-                self._settled = True
-
-    def _newest(self) -> tuple[duckdb.DuckDBPyConnection, Answers]:
+    def _newest(self) -> tuple[duckdb.DuckDBPyConnection, Kept, Answers]:
         """Cursors of an older connection go on: DuckDB keeps it for as long as one of them is open."""
         with self._guard:
             versions = self.store.versions()
@@ -104,5 +97,6 @@ class Reader:
                 if versions != self._versions:
                     self._answers = Answers()
                 self._db = self.store.connect(versions, threads=self.threads)
-                self._versions, self._made, self._settled = versions, time.monotonic(), False
-            return self._db, self._answers
+                self._kept = Kept(self.store, versions)
+                self._versions, self._made = versions, time.monotonic()
+            return self._db, self._kept, self._answers

@@ -18,9 +18,10 @@ from typing import Any
 import jinja2
 
 from dashboards import bias, charts, masking, pictures, sections
-from dashboards.ask import ask, ask_one
+from dashboards.ask import Session, ask, ask_one, keep
 from dashboards.truth import score
 from storage.errors import StoreError
+from storage.kept import Kept
 from storage.store import Store
 
 Content = dict[str, Any]
@@ -100,7 +101,9 @@ def put(path: Path, page: str) -> Path:
 
 def content(store: Store, checkpoint: str | None = None, truth: Path | None = None) -> Content:
     """All that the page shows; every part of it may be empty."""
-    with store.connect() as db:
+    versions = store.versions()
+    with store.connect(versions) as con:
+        db = Session(con, Kept(store, versions))
         newest = ask_one(db, "newest")
         snapshot = newest["snapshot"]
         chosen = known(db, checkpoint) if checkpoint else newest["checkpoint_id"]
@@ -124,6 +127,7 @@ def content(store: Store, checkpoint: str | None = None, truth: Path | None = No
             "answers": sections.answers(db, evaluation),
             "lineage": lineage,
         }
+        keep(db, bias.over(), snapshot=snapshot)  # what the pages ask beside
         found["pictures"] = pictures.stored(db, shown_ids(found))
         found["frozen"] = ask_one(db, "frozen", snapshot=snapshot)
         found["takedowns"] = len(store.read("forgotten", ["request_id"]))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 
+from dashboards.ask import Session
 from storage.store import Store
 from storage.views import literal, name
 
@@ -76,9 +76,9 @@ def signals(store: Store) -> dict[str, Signal]:
     return found
 
 
-def prepare(db: duckdb.DuckDBPyConnection, search: Search, known: Mapping[str, Signal]) -> None:
-    """Makes `within` (what is asked, but for the signal's bounds) and `found` (within them too): sample_id, image_id,
-    source, lang, task, prompt, text, reason (of the stage that dropped it, or null), value, distance (of pictures)."""
+def prepare(db: Session, search: Search, known: Mapping[str, Signal]) -> None:
+    """Makes `within` (what is asked, but for the signal's bounds) and `found` (within them too): the columns of samples, and
+    value and distance (of pictures); and `lost` (sample_id, reason), the rows that a stage dropped."""
     signal = known.get(search.signal)
     value = f"({signal.sql})::DOUBLE" if signal else "NULL::DOUBLE"
     joined = ""
@@ -88,15 +88,14 @@ def prepare(db: duckdb.DuckDBPyConnection, search: Search, known: Mapping[str, S
         db.execute(f"CREATE OR REPLACE TEMP VIEW alike AS {_alike(search)}")
         joined += " JOIN alike ON alike.image_id = s.image_id"
     db.execute(
-        "CREATE OR REPLACE TEMP VIEW dropped AS SELECT sample_id, "
+        "CREATE OR REPLACE TEMP VIEW lost AS SELECT sample_id, "
         "min_by(coalesce(reason, 'unstated'), (stage <> 'collect', stage <> 'filter', stage)) AS reason "
         "FROM decisions WHERE NOT kept GROUP BY sample_id"
     )
     where = " AND ".join(_conditions(search)) or "true"
     db.execute(
-        "CREATE OR REPLACE TEMP VIEW within AS SELECT s.sample_id, s.image_id, s.source, s.lang, s.task, s.prompt, s.text, "
-        f"dropped.reason, {value} AS value, {'alike.distance' if search.by_picture else '0.0'} AS distance "
-        f"FROM samples s LEFT JOIN dropped ON dropped.sample_id = s.sample_id{joined} WHERE {where}"
+        f"CREATE OR REPLACE TEMP VIEW within AS SELECT s.*, {value} AS value, "
+        f"{'alike.distance' if search.by_picture else '0.0'} AS distance FROM samples s{joined} WHERE {where}"
     )
     bounds = [
         f"value {sign} {end!r}" for sign, end in ((">=", search.low), ("<=", search.high)) if end is not None
@@ -117,7 +116,7 @@ def _conditions(search: Search) -> list[str]:
         if wanted := getattr(search, column):
             made.append(f"s.{column} = {literal(wanted)}")
     if search.fate in FATES:
-        made.append(f"dropped.reason IS {'NULL' if search.fate == 'kept' else 'NOT NULL'}")
+        made.append(f"s.sample_id {'NOT IN' if search.fate == 'kept' else 'IN'} (SELECT sample_id FROM lost)")
     return made
 
 

@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from markupsafe import Markup
 
 from dashboards import charts
-from dashboards.ask import ask, ask_one
+from dashboards.ask import Db, ask, ask_one
 from dashboards.charts import Bar, Interval, Segment
 from dashboards.masking import hides_picture, hides_text, shown, shown_path, withheld
 
 Row = dict[str, Any]
-Db = duckdb.DuckDBPyConnection
 
 KEPT_PICTURES, PER_REASON, GROUPS, PER_ANSWER = 35, 4, 9, 6
 CAPTION, PROMPT = 120, 70
@@ -160,13 +158,21 @@ def _hidden(row: Row) -> Row:
 
 
 def duplicates(db: Db, skip: int = 0, n: int = GROUPS) -> Row:
-    """Groups of near-copies, side by side."""
-    groups: dict[str, Row] = {}
-    for row in ask(db, "duplicate_groups", n=n, skip=skip):
-        group = groups.setdefault(row["group_id"], {"size": row["size"], "pictures": []})
+    """Groups of near-copies, side by side, of the `listed` ones that can be leafed through."""
+    listed = ask(db, "duplicate_listed")
+    groups = listed[skip : skip + n]
+    ids = [one for group in groups for one in group["image_ids"]]
+    pictures = {row["image_id"]: row for row in ask(db, "duplicate_pictures", ids=ids)} if ids else {}
+    for row in pictures.values():
         row["hidden"] = any(map(hides_picture, row["reasons"]))
-        group["pictures"].append(_shown(row))
-    return {**ask_one(db, "duplicate_totals"), "shown": list(groups.values())}
+    shown = [
+        {
+            "size": group["size"],
+            "pictures": [_shown(pictures[one]) for one in group["image_ids"] if one in pictures],
+        }
+        for group in groups
+    ]
+    return {**ask_one(db, "duplicate_totals"), "listed": len(listed), "shown": shown}
 
 
 def training(db: Db, run: str | None) -> Row:

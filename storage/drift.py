@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from storage.views import name
 
@@ -36,6 +37,18 @@ class Drift:
     before: float
     """Its share of the earlier rows."""
     now: float
+
+
+SCHEMA = pa.schema(
+    [
+        ("column", pa.string()),
+        ("psi", pa.float64()),
+        ("most", pa.string()),
+        ("before", pa.float64()),
+        ("now", pa.float64()),
+    ]
+)
+"""Of rows of `Drift`."""
 
 
 def measure(store: Store, before: str, now: str) -> list[Drift]:

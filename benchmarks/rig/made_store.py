@@ -1,7 +1,8 @@
 """A store of generated rows, all from their numbers: what a corpus of millions of captioned pictures looks like to SQL.
 
 Two captions a picture, a dozen sources, thirteen languages, three deciding stages, three annotators; no pixels, for no
-question reads any. The pictures' ids and the rows' are digests, as in a real store, so nothing sorts or compresses well.
+question reads any. The pictures' ids and the rows' are digests, as in a real store; rows lie in their order, as after
+`maintain`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ import pyarrow as pa
 from storage.store import Store
 from storage.tables import signal_table
 
-VERSION = 1
+VERSION = 3
 """Raised when other rows are made: a store on disk is then made anew."""
-SNAPSHOT, CONTENT = "made", "0123456789abcdef" * 4
+SNAPSHOT, EARLIER = "made", "earlier"
+CONTENT = "0123456789abcdef" * 4
+RUN, CHECKPOINT, EVALUATION = "run", "fedcba9876543210", "evaluation"
 SIGNALS = (
     signal_table("perceptual_hash", "image_id", pa.schema([("hash", pa.int64()), ("flat", pa.bool_())])),
-    signal_table("language", "sample_id", pa.schema([("lang", pa.string()), ("probability", pa.float32())])),
-    signal_table("image_text", "sample_id", pa.schema([("score", pa.float32())])),
+    signal_table(
+        "language",
+        "sample_id",
+        pa.schema([("lang", pa.string()), ("confidence", pa.float32()), ("agrees", pa.bool_())]),
+    ),
+    signal_table("image_text_score", "sample_id", pa.schema([("score", pa.float32())])),
 )
 PICTURE = "md5('p' || {}) || md5('q' || {})"
 """The 64 hexadecimal digits of a picture's id, from its number."""
@@ -57,14 +64,43 @@ FROM range((SELECT count(*) // 2 FROM made)) r(n)""",
 SELECT {PICTURE.format("n", "n")} AS image_id, (hash(n) >> 1)::BIGINT AS hash, n % 100 = 0 AS flat
 FROM range((SELECT count(*) // 2 FROM made)) r(n)""",
     "language": f"""
-SELECT sample_id, {LANGS}[1 + (hash(n) % 16)::INTEGER] AS lang, ((hash(n) % 1000) / 1000)::FLOAT AS probability FROM made""",
-    "image_text": "SELECT sample_id, ((hash(n + 7) % 10000) / 10000)::FLOAT AS score FROM made",
+SELECT sample_id, {LANGS}[1 + (hash(n) % 16)::INTEGER] AS lang, ((hash(n) % 1000) / 1000)::FLOAT AS confidence,
+       hash(n) % 20 > 0 AS agrees
+FROM made""",
+    "image_text_score": "SELECT sample_id, ((hash(n + 7) % 10000) / 10000)::FLOAT AS score FROM made",
     "splits": "SELECT sample_id, md5('p' || picture) AS cluster_id, split FROM made WHERE dropped_by IS NULL",
     "members": f"""
-SELECT '{SNAPSHOT}' AS snapshot, sample_id, split, '{SNAPSHOT}@{CONTENT[:16]}' AS part FROM made WHERE dropped_by IS NULL""",
+SELECT name AS snapshot, sample_id, split, name || '@{CONTENT[:16]}' AS part
+FROM made, (VALUES ('{SNAPSHOT}', 1), ('{EARLIER}', 2)) s(name, nth) WHERE dropped_by IS NULL AND n % nth = 0""",
     "snapshots": f"""
-SELECT '{SNAPSHOT}' AS snapshot, '{CONTENT}' AS content_hash, '{{}}' AS versions, count(*) AS rows, '{{}}' AS licences,
-       '2026-01-02 00:00:00+00'::TIMESTAMPTZ AS recorded_at FROM made WHERE dropped_by IS NULL""",
+SELECT name AS snapshot, '{CONTENT}' AS content_hash, '{{}}' AS versions,
+       (SELECT count(*) FROM made WHERE dropped_by IS NULL AND n % nth = 0) AS rows, '{{}}' AS licences,
+       '2026-01-03 00:00:00+00'::TIMESTAMPTZ - to_days(nth) AS recorded_at
+FROM (VALUES ('{SNAPSHOT}', 1), ('{EARLIER}', 2)) s(name, nth)""",
+    "consents": """
+SELECT 'https://host-' || (hash(n) % 500) || '.example/' || n || '.jpg' AS url, hash(n) % 20 > 0 AS allowed,
+       ['robots', 'meta', 'none'][1 + (hash(n + 5) % 3)::INTEGER] AS basis, 'what it says' AS evidence,
+       '2026-01-01 00:00:00+00'::TIMESTAMPTZ + to_seconds(n // 100) AS recorded_at
+FROM range((SELECT count(*) // 10 FROM made)) r(n)""",
+    "runs": f"""
+SELECT '{RUN}' AS run_id, 'train' AS kind, state, '{SNAPSHOT}' AS snapshot, '{{}}' AS config, 'made' AS code_version,
+       recorded_at
+FROM (VALUES ('started', '2026-01-03 00:00:00+00'::TIMESTAMPTZ), ('finished', '2026-01-04 00:00:00+00'::TIMESTAMPTZ))
+     s(state, recorded_at)""",
+    "checkpoints": f"""
+SELECT '{CHECKPOINT}' AS checkpoint_id, '{RUN}' AS run_id, 100000 AS step, '{SNAPSHOT}' AS snapshot, 12000000 AS parameters,
+       '2026-01-04 00:00:00+00'::TIMESTAMPTZ AS recorded_at""",
+    "batch_plan": f"""
+SELECT '{RUN}' AS run_id, n AS step, 0 AS slot,
+       list_transform(range(64), lambda i: md5('s' || (hash(n * 64 + i) % 10000))) AS sample_ids
+FROM range(10000) r(n)""",
+    "evaluations": f"""
+SELECT '{EVALUATION}' AS evaluation_id, '{CHECKPOINT}' AS checkpoint_id, '{SNAPSHOT}' AS snapshot, task, metric,
+       'all' AS subset, 0.5 AS value, 0.4 AS low, 0.6 AS high, 500 AS n, '2026-01-04 00:00:00+00'::TIMESTAMPTZ AS recorded_at
+FROM (VALUES ('caption'), ('vqa')) t(task), (VALUES ('exact'), ('chrf')) m(metric)""",
+    "answers": f"""
+SELECT '{EVALUATION}' AS evaluation_id, sample_id, '' AS part_of, 'caption' AS task, {TEXT} AS expected, {TEXT} AS output,
+       hash(n) % 2 = 0 AS correct FROM made WHERE n < 1000""",
     "attempts": """
 SELECT 'https://host-' || (hash(n) % 500) || '.example/' || n || '.jpg' AS url, 1 AS attempt,
        'host-' || (hash(n) % 500) || '.example' AS host,
@@ -101,8 +137,11 @@ def write(path: Path, size: int) -> Store:
         con.execute("LOAD icu; SET TimeZone = 'UTC'")
         con.execute(f"CREATE TABLE made AS {ROWS}", [size])
         for name, rows in TABLES.items():
-            part = f"{SNAPSHOT}@{CONTENT[:16]}" if name == "members" else f"made {VERSION}"
+            part = f"made {VERSION}"
             if not store.has(name, part):
-                store.append(name, con.sql(rows).to_arrow_reader(65_536), parts=[part])
+                order = ", ".join(store.table(name).key)  # as `maintain` leaves them
+                store.append(
+                    name, con.sql(f"FROM ({rows}) ORDER BY {order}").to_arrow_reader(65_536), parts=[part]
+                )
                 print(f"made {name}", flush=True)
     return store

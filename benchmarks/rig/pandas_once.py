@@ -1,4 +1,4 @@
-"""Two views in pandas: `pandas_once.py VIEW FILES TIMES`; prints seconds, answer and version as JSON.
+"""Three questions in pandas: `pandas_once.py VIEW FILES TIMES`; prints seconds, answer and version as JSON.
 
 As a careful user would: only the columns that are asked for, read by pyarrow, texts as Arrow strings, the few values that
 come again and again as categories, and rows that were kept left in the file.
@@ -46,6 +46,27 @@ def source_quality(files: dict[str, list[str]]) -> dict[str, list[int]]:
     return {str(source): [int(n), int(lost.get(source, 0))] for source, n in came_in.items()}
 
 
+def totals(files: dict[str, list[str]]) -> dict[str, list[int]]:
+    """What came in, was kept and is stored, and what the snapshot holds."""
+    lost = frame(files["decisions"], ["sample_id"], ~ds.field("kept"))["sample_id"].nunique()
+    judged = ds.dataset(files["decisions"]).count_rows(filter=ds.field("stage") == "collect")
+    images = frame(files["images"], ["original_bytes"], None)
+    members = frame(files["members"], ["sample_id"], ds.field("snapshot") == "made")
+    samples = frame(files["samples"], ["sample_id", "image_id", "lang", "task", "source", "text"], None)
+    held = samples[samples["sample_id"].isin(members["sample_id"])]
+    return {
+        "all": [
+            len(samples),
+            judged - lost,
+            len(images),
+            int(images["original_bytes"].sum()),
+            len(held),
+            *(int(held[name].nunique()) for name in ("image_id", "lang", "task", "source")),
+            int(held["text"].str.len().sum()),
+        ]
+    }
+
+
 def frame(files: list[str], columns: list[str], rows: ds.Expression | None) -> pd.DataFrame:
     """The columns of some files."""
     table = ds.dataset(files).to_table(columns=columns, filter=rows)
@@ -54,7 +75,7 @@ def frame(files: list[str], columns: list[str], rows: ds.Expression | None) -> p
     return found.astype(dict.fromkeys(few, "category"))
 
 
-VIEWS = {"languages": languages, "source_quality": source_quality}
+VIEWS = {"languages": languages, "source_quality": source_quality, "totals": totals}
 
 
 def main(view: str, files: str, times: str) -> None:

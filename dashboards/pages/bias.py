@@ -14,7 +14,6 @@ def content(seen: Seen, asked: Asked) -> Content:
 
 
 def _content(seen: Seen) -> Content:
-    seen.settle()
     newest = ask_one(seen.db, "newest")
     return {"balance": bias.section(seen.db, newest["snapshot"]), "contamination": bias.leaks(seen.db)}
 

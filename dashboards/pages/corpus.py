@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards import charts, samples
+from dashboards import charts, samples, thin
 from dashboards.ask import ask, ask_one
 from dashboards.asked import Asked
 from dashboards.charts import Bin, Marker, Segment
@@ -12,6 +12,8 @@ from dashboards.page import Content, Page, Seen
 from dashboards.search import EMBEDDINGS, FATES, Search, Signal, prepare, signals
 
 ON_A_PAGE, MOST_PAGES = 42, 250
+MOST_SEARCHED = 400_000
+"""Of more rows, so many are looked at first."""
 ORDERS = ("lowest", "highest")
 HASH = 1 << 63
 
@@ -22,15 +24,20 @@ def content(seen: Seen, asked: Asked) -> Content:
     values = seen.answers.once("values", lambda: ask(seen.db, "search_values"))
     tables = set(seen.mill.store.tables())
     search = searched(asked, known, "perceptual_hash" in tables, EMBEDDINGS in tables)
-    prepare(seen.db, search, known)
-    counts = seen.answers.once(search, lambda: ask_one(seen.db, "search_counts"))
-    pages = min(MOST_PAGES, -(-counts["rows"] // ON_A_PAGE))
+    sources = ask(seen.db, "sum_check")
+    every = {"rows": sum(row["came_in"] for row in sources), "kept": sum(row["kept"] for row in sources)}
+    share, found = looked(seen, search, known, every["rows"])
+    counts = (
+        every if search == Search(signal=search.signal) else {k: round(n / share) for k, n in found.items()}
+    )
+    pages = min(MOST_PAGES, -(-found["rows"] // ON_A_PAGE))
     at = asked.whole("at", high=max(pages - 1, 0))
     order = asked.choice("order", ORDERS)
     rows = ask(seen.db, "search_rows", n=ON_A_PAGE, skip=at * ON_A_PAGE, order=order)
     return {
         "search": search,
         "counts": counts,
+        "share": share,
         "rows": samples.told(rows),
         "at": at,
         "pages_of_it": pages,
@@ -41,11 +48,24 @@ def content(seen: Seen, asked: Asked) -> Content:
         "values": {
             d: [v["value"] for v in values if v["dimension"] == d] for d in ("source", "lang", "task")
         },
-        "spread": spread(seen, search, known.get(search.signal)),
+        "spread": spread(seen, search, known.get(search.signal), share),
         "hashed": "perceptual_hash" in tables,
         "embedded": EMBEDDINGS in tables,
         "image_id": search.like or None,
     }
+
+
+def looked(seen: Seen, search: Search, known: dict[str, Signal], total: int) -> tuple[float, dict[str, int]]:
+    """Makes ready what a search finds: in a sample of very many rows, if that fills a page, else in all of them. The share
+    that was looked at, and the counts in it."""
+    share = thin.WHOLE if search.by_picture else thin.share(MOST_SEARCHED, total)
+    for part in dict.fromkeys((share, thin.WHOLE)):
+        thin.thin(seen.db, seen.mill.store, part)
+        prepare(seen.db, search, known)
+        found = seen.answers.once((search, part), lambda: ask_one(seen.db, "search_counts"))
+        if found["rows"] >= ON_A_PAGE:
+            break
+    return part, found
 
 
 def searched(asked: Asked, known: dict[str, Signal], hashed: bool, embedded: bool) -> Search:
@@ -76,11 +96,11 @@ def _hash(asked: Asked, name: str) -> int | None:
     return found if -HASH <= found < HASH else None
 
 
-def spread(seen: Seen, search: Search, signal: Signal | None) -> dict[str, Any] | None:
-    """A histogram of the chosen signal over what the search finds, whatever its bounds are."""
+def spread(seen: Seen, search: Search, signal: Signal | None, share: float) -> dict[str, Any] | None:
+    """A histogram of the chosen signal over what the search finds (in this share of the rows), whatever its bounds are."""
     if signal is None:
         return None
-    unbounded = (search.__class__, *(v for k, v in vars(search).items() if k not in ("low", "high")))
+    unbounded = (share, *(v for k, v in vars(search).items() if k not in ("low", "high")))
     rows = seen.answers.once(unbounded, lambda: ask(seen.db, "search_histogram"))
     if not rows:
         return {"chart": "", "doc": signal.doc, "low": 0, "high": 0}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import pyarrow as pa
+
 from dashboards import charts
 from dashboards.ask import ask
 from dashboards.asked import Asked
@@ -23,9 +27,7 @@ def content(seen: Seen, asked: Asked) -> Content:
     trained = seen.answers.once("champion's", lambda: ask(seen.db, "champions_snapshot"))
     usual = next((row["snapshot"] for row in trained if row["snapshot"] in names), "")
     before = asked.choice("before", names, usual if usual and usual != now else names[1])
-    measured = seen.answers.once(
-        ("drift", before, now), lambda: drift.measure(seen.mill.store, before, now) if before != now else []
-    )
+    measured = moved(seen, before, now) if before != now else []
     limit = seen.mill.drift_limit
     bars = [
         Bar(one.column, [Segment("PSI", "base" if one.psi > limit else "kept", one.psi)], f"{one.psi:.3f}")
@@ -44,6 +46,21 @@ def content(seen: Seen, asked: Asked) -> Content:
         "chart_of_it": charts.stacked(bars, "How far each column moved.", label_width=230),
         "beyond": sum(one.psi > limit for one in measured),
     }
+
+
+def moved(seen: Seen, before: str, now: str) -> list[drift.Drift]:
+    """Each column's drift; kept, for all rows of both are read."""
+
+    def measure() -> pa.Table:
+        return pa.Table.from_pylist(
+            [asdict(one) for one in drift.measure(seen.mill.store, before, now)], schema=drift.SCHEMA
+        )
+
+    asked = {"before": before, "now": now}
+    found = (
+        seen.db.kept.once("drift", "signals snapshot_members", asked, measure) if seen.db.kept else measure()
+    )
+    return [drift.Drift(**row) for row in found.to_pylist()]
 
 
 PAGE = Page("drift", "Drift", "How far do the rows lie from those that the champion was trained on?", content)

@@ -11,12 +11,11 @@ ON_A_PAGE = 24
 
 def content(seen: Seen, asked: Asked) -> Content:
     """A page of groups, drawn by hash."""
-    seen.settle()
     at = asked.whole("at", high=10_000)
     found = seen.answers.once(
         ("duplicates", at), lambda: sections.duplicates(seen.db, at * ON_A_PAGE, ON_A_PAGE)
     )
-    return {"duplicates": found, "at": at, "pages_of_it": -(-found["groups"] // ON_A_PAGE)}
+    return {"duplicates": found, "at": at, "pages_of_it": -(-found["listed"] // ON_A_PAGE)}
 
 
 PAGE = Page("duplicates", "Duplicates", "Which pictures were taken for copies of each other?", content)

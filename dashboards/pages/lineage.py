@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards import samples, sections
+from dashboards import samples, sections, thin
 from dashboards.ask import ask
 from dashboards.asked import Asked
 from dashboards.page import Content, Page, Seen
 
 NEAREST, LISTED = 12, 18
+MOST_SEARCHED = 400_000
+"""Of more rows, so many are looked at, unless all are asked for: that takes a second for each million."""
 
 
 def content(seen: Seen, asked: Asked) -> Content:
@@ -24,7 +26,8 @@ def content(seen: Seen, asked: Asked) -> Content:
     listed = ask(seen.db, "answers_listed", evaluation=evaluated.get(chosen, ""), n=200) if chosen else []
     one = answered(seen, evaluated.get(chosen, ""), asked.text("sample"))
     spoken = asked.text("words") or (one["output"] if one else "")
-    near = nearest(seen, chosen, spoken)
+    share = thin.WHOLE if asked.text("all") else thin.share(MOST_SEARCHED, rows_in_all(seen))
+    near = nearest(seen, chosen, spoken, share)
     return {
         "names": made,
         "chosen": chosen,
@@ -34,7 +37,13 @@ def content(seen: Seen, asked: Asked) -> Content:
         "spoken": samples.told([{"text": spoken}])[0]["text"] if spoken else "",
         "words_asked": asked.text("words"),
         "near": near,
+        "share": share,
     }
+
+
+def rows_in_all(seen: Seen) -> int:
+    """Rows that came in."""
+    return sum(row["came_in"] for row in ask(seen.db, "sum_check"))
 
 
 def made_by(seen: Seen, checkpoint: str) -> dict[str, Any]:
@@ -48,14 +57,18 @@ def answered(seen: Seen, evaluation: str, sample: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def nearest(seen: Seen, checkpoint: str, words: str) -> list[dict[str, Any]]:
-    """Training rows that share the most words with a text."""
+def nearest(seen: Seen, checkpoint: str, words: str, share: float) -> list[dict[str, Any]]:
+    """Training rows that share the most words with a text, of this share of all rows."""
     if not checkpoint or not words:
         return []
-    key = ("nearest", checkpoint, words)
-    rows = seen.answers.once(
-        key, lambda: ask(seen.db, "nearest_rows", checkpoint=checkpoint, words=words, n=NEAREST)
-    )
+
+    def find() -> list[dict[str, Any]]:
+        thin.thin(seen.db, seen.mill.store, share)
+        found = ask(seen.db, "nearest_rows", checkpoint=checkpoint, words=words, n=NEAREST)
+        thin.thin(seen.db, seen.mill.store, thin.WHOLE)
+        return found
+
+    rows = seen.answers.once(("nearest", checkpoint, words, share), find)
     told = []
     for row in rows:
         times = {0: "not seen", 1: "seen once"}.get(row["times_seen"], f"seen {row['times_seen']:,} times")

@@ -17,7 +17,6 @@ def content(seen: Seen, asked: Asked) -> Content:
 
 
 def _content(seen: Seen) -> Content:
-    seen.settle()
     newest = ask_one(seen.db, "newest")
     return {
         "newest": newest,

@@ -56,7 +56,7 @@ def content(seen: Seen, asked: Asked) -> Content:
 
 def tried(seen: Seen, step: Filter, setting: str, value: float) -> Content:
     """Counts at both values, the spread of where rows change sides, and examples."""
-    rows = seen.answers.once(("rows", step.reads), lambda: trial.read(seen.db, step))
+    rows = seen.answers.once(("rows", step.reads), lambda: trial.read(seen.db, seen.mill.store, step))
     told: Content = {"step": step, "setting": setting, "settings": list(trial.settings(step)), "of": rows.of}
     told |= {"about": trial.summary(step), "doc": type(step).model_fields[setting].description or ""}
     if not rows.table.num_rows:

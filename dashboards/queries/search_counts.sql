@@ -1,2 +1,2 @@
 -- How many rows does a search find, and how many of them did no stage drop?
-SELECT count(*) AS rows, count(*) FILTER (reason IS NULL) AS kept FROM found
+SELECT count(*) AS rows, count(*) - count(lost.sample_id) AS kept FROM found LEFT JOIN lost USING (sample_id)

@@ -4,7 +4,7 @@ WITH chosen AS (
     UNION ALL
     SELECT sample_id, NULL FROM verdicts WHERE kept AND $snapshot IS NULL)
 SELECT (SELECT count(*) FROM samples) AS came_in,
-       (SELECT count(*) FROM verdicts WHERE kept) AS kept,
+       (SELECT coalesce(sum(kept), 0)::BIGINT FROM funnel_check) AS kept,
        (SELECT count(*) FROM images) AS pictures_stored,
        (SELECT coalesce(sum(original_bytes), 0)::BIGINT FROM images) AS bytes,
        count(*) AS rows,

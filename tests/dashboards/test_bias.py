@@ -55,8 +55,7 @@ def fair(text: str, draw: Random) -> str | None:
 
 def removal(store: Store) -> list[dict[str, Any]]:
     with store.connect() as db:
-        bias.prepare(db)
-        return bias.removal(ask(db, "removal_by_group"))
+        return bias.removal(ask(db, "removal_by_group", bias.over()))
 
 
 def test_a_filter_that_drops_a_group_thrice_as_often_is_flagged(empty: Store) -> None:
@@ -104,8 +103,7 @@ def test_mutual_information_by_hand(empty: Store) -> None:
     labels = ["kitchen"] * 8 + ["road"] * 6 + ["garden"] * 2
     fill(empty, texts, lambda *_: None, labels)
     with empty.connect() as db:
-        bias.prepare(db)
-        rows = ask(db, "group_associations", snapshot=None, least=2, n=9)
+        rows = ask(db, "group_associations", bias.over(), snapshot=None, least=2, n=9)
     found = {(row["group_name"], row["what"], row["word"]): row for row in rows}
     assert found["women", "word", "cooking"]["pmi"] == pytest.approx(math.log2(6 * 16 / (6 * 8)))
     assert found["men", "word", "driving"]["pmi"] == pytest.approx(math.log2(6 * 16 / (8 * 6)))
@@ -116,8 +114,7 @@ def test_mutual_information_by_hand(empty: Store) -> None:
         ("women", "label", "kitchen"), ("men", "label", "kitchen"), ("men", "label", "road"),
     }  # fmt: skip
     with empty.connect() as db:  # less than the least support is not told
-        bias.prepare(db)
-        few = ask(db, "group_associations", snapshot=None, least=3, n=9)
+        few = ask(db, "group_associations", bias.over(), snapshot=None, least=3, n=9)
     assert ("men", "label", "kitchen") not in {(row["group_name"], row["what"], row["word"]) for row in few}
 
 
@@ -142,8 +139,7 @@ def test_terms_are_whole_words_of_the_texts_own_language(
 ) -> None:
     fill(empty, [(lang, text), ("en", "a tree")], lambda *_: None)
     with empty.connect() as db:
-        bias.prepare(db)
-        rows = ask(db, "group_mentions", snapshot=None)
+        rows = ask(db, "group_mentions", bias.over(), snapshot=None)
     assert {row["group_name"] for row in rows if row["came_in"]} == groups
     assert len(rows) == len(TERMS)
 
@@ -204,9 +200,14 @@ def test_texts_without_a_stated_language_count_in_the_detected_one(empty: Store,
 
     def women() -> tuple[int, int, int, set[int]]:
         with empty.connect() as db:
-            bias.prepare(db)
-            row = next(r for r in ask(db, "group_mentions", **asked) if r["group_name"] == "women")
-            told = {r["together"] for r in ask(db, "group_associations", **asked) if r["word"] == "sea"}
+            row = next(
+                r for r in ask(db, "group_mentions", bias.over(), **asked) if r["group_name"] == "women"
+            )
+            told = {
+                r["together"]
+                for r in ask(db, "group_associations", bias.over(), **asked)
+                if r["word"] == "sea"
+            }
         return row["came_in"], row["texts"], row["texts_left_out"], told
 
     assert women() == (1, 1, 3, set())

@@ -41,7 +41,8 @@ def values(truth_file: Path) -> dict:
 
 def prepare(db: duckdb.DuckDBPyConnection, store: Store) -> None:
     """The views that some questions are asked over."""
-    bias.prepare(db)
+    for name, select in bias.over().items():
+        db.execute(f"CREATE TEMP TABLE {name} AS {select}")
     search.prepare(db, search.Search(signal="width"), search.signals(store))
 
 

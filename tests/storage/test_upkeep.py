@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from storage import backup, catalog, parts, snapshot, upkeep
@@ -29,6 +30,14 @@ def test_small_files_are_put_together(store):
     fresh = Store.open(store.path)
     assert all(fresh.has("images", f"p{n}") for n in range(8))
     assert fresh.read("images", version=3).num_rows == 3
+
+
+def test_rows_that_were_put_together_lie_in_the_order_of_their_ids(store):
+    for ids in (["d", "a"], ["c"], ["b", "e"]):
+        store.append("samples", pa.table({"sample_id": ids}), parts=[ids[0]])
+    upkeep.optimize(store, "samples")
+    [file] = store.files("samples")
+    assert pq.read_table(file)["sample_id"].to_pylist() == ["a", "b", "c", "d", "e"]
 
 
 def test_vacuum_keeps_the_newest_and_every_snapshot(store, ingest):
