@@ -13,8 +13,8 @@ WHOLE = 1.0
 
 
 def share(most: int, total: int) -> float:
-    """The share of so many rows in all, from 0 to 1."""
-    return min(WHOLE, most / max(total, 1))
+    """The share that so many rows are of all, from 0 to 1: all, where that is hardly more."""
+    return most / total if total > 2 * most else WHOLE
 
 
 def thin(db: Session, store: Store, share: float) -> None:

@@ -27,9 +27,8 @@ def content(seen: Seen, asked: Asked) -> Content:
     sources = ask(seen.db, "sum_check")
     every = {"rows": sum(row["came_in"] for row in sources), "kept": sum(row["kept"] for row in sources)}
     share, found = looked(seen, search, known, every["rows"])
-    counts = (
-        every if search == Search(signal=search.signal) else {k: round(n / share) for k, n in found.items()}
-    )
+    exact = share == thin.WHOLE or search == Search(signal=search.signal)
+    counts = every if exact and share < thin.WHOLE else {k: round(n / share) for k, n in found.items()}
     pages = min(MOST_PAGES, -(-found["rows"] // ON_A_PAGE))
     at = asked.whole("at", high=max(pages - 1, 0))
     order = asked.choice("order", ORDERS)
@@ -38,6 +37,7 @@ def content(seen: Seen, asked: Asked) -> Content:
         "search": search,
         "counts": counts,
         "share": share,
+        "exact": exact,
         "rows": samples.told(rows),
         "at": at,
         "pages_of_it": pages,

@@ -18,6 +18,7 @@ from PIL import Image
 from dashboards import app, reader
 from dashboards.asked import Asked
 from dashboards.page import Content, Mill, Seen
+from dashboards.pages import corpus
 from pipeline.annotators.image_embeddings import ImageEmbeddings
 from pipeline.annotators.perceptual_hash import PerceptualHash
 from pipeline.filters.size import Size
@@ -93,6 +94,22 @@ def test_rows_are_found_by_words_fate_and_signal(full: httpx.Client) -> None:
     assert found(full.get("/corpus", params={"lang": "de", "source": "folder"})) == "2 rows"
     shown = full.get("/corpus", params={"signal": "width", "low": "100"}).text
     assert "width of 9 rows, from 40 to 900" in shown  # the histogram stays, whatever the bounds are
+
+
+def test_a_search_of_very_many_rows_looks_at_some_first_and_says_so(
+    full: httpx.Client, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "MOST_SEARCHED", 4)
+    monkeypatch.setattr(corpus, "ON_A_PAGE", 1)
+    some = filled.read("samples", ["sample_id", "lang"]).to_pylist()
+    looked_at = [row for row in some if row["sample_id"] < "66666666"]  # four of ten
+    english = sum(row["lang"] == "en" for row in looked_at)
+    assert found(full.get("/corpus")) == "10 rows"
+    page = full.get("/corpus", params={"lang": "en"})
+    assert found(page) == f"About {round(english / 0.4)} rows" and "Looked for in 40" in page.text
+    monkeypatch.setattr(corpus, "ON_A_PAGE", 9)  # what is found fills no page: all are looked at
+    page = full.get("/corpus", params={"lang": "de"})
+    assert found(page) == "2 rows" and "Looked for in" not in page.text
 
 
 def test_pictures_are_found_by_a_picture_that_is_not_in_the_store(tmp_path: Path) -> None:

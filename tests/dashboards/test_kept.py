@@ -109,6 +109,6 @@ def test_a_thin_session_sees_rows_below_a_bound_and_all_again(filled: Store) -> 
     assert {table: ids(table) for table in whole} == whole
 
 
-def test_a_share_is_of_no_more_than_all() -> None:
-    assert thinning.share(10, 0) == thinning.share(10, 5) == 1
+def test_a_share_is_of_no_more_than_all_and_all_where_that_is_hardly_more() -> None:
+    assert thinning.share(10, 0) == thinning.share(10, 5) == thinning.share(10, 20) == 1
     assert thinning.share(10, 40) == 0.25
