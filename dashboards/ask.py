@@ -1,7 +1,7 @@
 """Runs the queries in dashboards/queries by name: one question a file, asked in its first line.
 
-Those of `KEPT` go over all rows, and tell no text of any. Asked in a `Session` with kept answers they are counted once for
-each state of the tables that they read, whoever asks: a report, a page, another process.
+Those of `KEPT` go over all rows, and tell no whole text of any. Asked in a `Session` with kept answers they are counted once
+for each state of the tables that they read, whoever asks: a report, a page, another process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage.kept import Kept
+from storage.kept import Kept, named
 
 QUERIES = files("dashboards") / "queries"
 
@@ -45,7 +45,7 @@ KEPT = frozenset(
         "rows_trained_on",
     ]
 )
-"""Questions whose answers take all rows to find; none holds a text or a picture."""
+"""Questions whose answers take all rows to find; none holds a row's text or picture."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def ask(db: Db, name: str, over: Mapping[str, str] | None = None, **values: Any)
     """Answers a query over `Store.connect()` as a dictionary a row; it takes those `values` that it names.
 
     Args:
-        over: temporary tables that it reads, by their SELECTs; each is made once in a session, and only if nothing is kept.
+        over: temporary tables by their SELECTs. Those that it reads are made, once in a session, and only if nothing is kept.
     """
     given = {key: value for key, value in values.items() if key in parameters(name)}
-    made = over or {}
+    read = named(text(name), over or {})
+    made = {table: select for table, select in (over or {}).items() if table in read}
 
     def make() -> None:
         for table, select in made.items():

@@ -1,7 +1,7 @@
 """One DuckDB for many pages: it sees the newest version of every table, and is made anew when one has changed.
 
-Nothing is locked and nothing is written: a page reads the Parquet files of the versions that it began with, and those stay
-while the store's history is kept (`maintain`).
+Nothing is locked and no table is written (answers are kept beside them: storage.kept): a page reads the Parquet files of the
+versions that it began with, and those stay while the store's history is kept (`maintain`).
 """
 
 from __future__ import annotations

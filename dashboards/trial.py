@@ -1,6 +1,6 @@
 """A filter with another threshold, tried on rows that are stored: the filter itself judges, and nothing is written.
 
-Of more rows than `MOST_ROWS` a random sample is judged, the same one each time: a share of it is off by .7% at most, mostly.
+Of very many rows a random sample of about `MOST_ROWS` is judged, the same one each time: its shares are off by .7% at most.
 Where each row would change sides is found by judging all of them at `STEPS` values of the setting: that serves any filter
 whose setting has a "more" and a "less", whatever it measures.
 """
@@ -69,12 +69,10 @@ def read(db: Session, store: Store, step: Filter) -> Rows:
     """What the filter reads of the rows that could be collected."""
     count = sum(row["kept"] for row in ask(db, "fates_by_stage") if row["stage"] == "collect")
     share = thin.share(MOST_ROWS, count)
-    thin.thin(db, store, share)
     collected = "SELECT sample_id FROM decisions WHERE stage = 'collect' AND kept"
     query = f"{stage.filtered_rows(step.reads)} WHERE samples.sample_id IN ({collected}) ORDER BY samples.sample_id"
-    rows = db.con.sql(query).to_arrow_table()
-    thin.thin(db, store, thin.WHOLE)
-    return Rows(rows, count)
+    with thin.thinned(db, store, share) as some:
+        return Rows(some.con.sql(query).to_arrow_table(), count)
 
 
 def keeps(step: Filter, rows: pa.Table) -> np.ndarray:

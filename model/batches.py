@@ -81,7 +81,13 @@ class Batches:
     """
 
     def __init__(
-        self, corpus: Corpus, config: BatchConfig, model: ModelConfig, vocabulary: Vocabulary, seed: int
+        self,
+        corpus: Corpus,
+        config: BatchConfig,
+        model: ModelConfig,
+        vocabulary: Vocabulary,
+        seed: int,
+        views: np.ndarray | None = None,
     ) -> None:
         self.corpus, self.config, self.seed = corpus, config, seed
         self.sequences = Sequences(model, vocabulary)
@@ -95,7 +101,7 @@ class Batches:
         self.weights = self._weights()
         pools = self._pools()
         self.pools = (*pools, self._short(pools[READ]))
-        self.supply = Supply(corpus, config, self.codes, self.weights, self.lengths, self.pools)
+        self.supply = Supply(corpus, config, self.codes, self.weights, self.lengths, self.pools, views)
         self.layout = Layout(self.supply, self.sequences, model.see_whole_picture)
         self.shares, self.per_step = np.zeros(len(KINDS)), 0.0
         self._planned: dict[int, Units] = {}

@@ -202,6 +202,13 @@ class BatchConfig(Settings):
     texts_per_picture: int = Field(
         default=4, ge=1, description="Most texts asked of a picture in one reading"
     )
+    views: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Ways in which a picture that is read is shown, one an epoch: itself, and in other places, colours and "
+        "strokes. For small corpora",
+    )
     fill: float = Field(
         default=1.0, gt=0, le=2, description="Units drawn per step, in units of what fits on average"
     )

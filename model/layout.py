@@ -64,7 +64,8 @@ class Layout:
         self._lay_texts(filled["ids"], runs)
         if len(shown := np.flatnonzero(shows)):
             at, unit = runs.start[shown] + words[shown], runs.unit[shown]
-            self._lay_pictures(filled, at, words[shown], units.picture[unit], number[unit], runs.trunk[shown])
+            codes = self._codes(units.picture[unit], units.view[unit])
+            self._lay_pictures(filled, at, words[shown], codes, number[unit], runs.trunk[shown])
         self._lay_targets(filled, runs, units.captioned[runs.unit])
         if len(empty := self._empty(runs, units.picture[runs.unit])):
             where = spread(runs.start[empty], runs.length[empty])
@@ -134,16 +135,17 @@ class Layout:
         filled: dict[str, np.ndarray],
         at: np.ndarray,
         begin: np.ndarray,
-        picture: np.ndarray,
+        shown: np.ndarray,
         number: np.ndarray,
         read: np.ndarray,
     ) -> None:
-        """Pictures: <boi> at a place and a position, codes, <eoi>; `number` of their units, and which of them are only read."""
+        """Pictures: <boi> at a place and a position, the codes `shown`, <eoi>; `number` of their units, and which of them are
+        only read."""
         codes, sequences, known = self.supply.codes, self.sequences, self.sequences.vocabulary
         ids = np.empty((len(at), codes + 2), np.int64)
         ids[:, 0], ids[:, -1] = known["<boi>"], known["<eoi>"]
         low = sequences.config.offsets[sequences.config.modality("image")]
-        np.add(self.supply.corpus.codes[picture], low, out=ids[:, 1:-1])
+        np.add(shown, low, out=ids[:, 1:-1])
         windows(filled["ids"], codes + 2)[at] = ids
         windows(filled["units"], codes + 2)[at] = number[:, None]
         windows(filled["places"], codes)[at + 1] = np.arange(codes)
@@ -152,6 +154,14 @@ class Layout:
             windows(plane, codes + 2)[at] = coordinate + begin[:, None]
         if self.see_whole_picture:
             windows(filled["blocks"], codes)[at[read] + 1] = number[read, None] + 1
+
+    def _codes(self, picture: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """Codes of pictures, each in one of its views: int32 `[pictures, codes]`."""
+        found = self.supply.corpus.codes[picture]
+        if self.supply.views is not None:
+            other = view > 0
+            found[other] = self.supply.views[view[other] - 1, picture[other]]
+        return found
 
     def _lay_targets(self, filled: dict[str, np.ndarray], runs: Runs, captioned: np.ndarray) -> None:
         """The next id wherever it is to be learned: answers, drawn codes, and what else the configuration asks for."""

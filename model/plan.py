@@ -45,6 +45,8 @@ class Units:
     """bool: whether the text of a picture to be drawn is told."""
     row: np.ndarray
     """int64: row of the step's batch; -1 before they are packed."""
+    view: np.ndarray
+    """int64: which view of a picture that is read; 0 is the picture itself."""
 
     def take(self, chosen: np.ndarray) -> Units:
         """Some of them, in that order."""
@@ -65,6 +67,8 @@ class Supply:
     """int64 `[kinds, texts]`: tokens of a unit with this text; of a picture that is read, the text's branch alone."""
     pools: tuple[np.ndarray, ...]
     """Pictures or texts of each kind, and the pictures with short texts."""
+    views: np.ndarray | None = None
+    """int32 `[views - 1, pictures, codes]`: codes of the further views of each picture, if it has any."""
 
     def base(self, units: Units) -> np.ndarray:
         """Tokens of each unit with its first text."""
@@ -101,7 +105,11 @@ def _of_kind(
     if kind == DRAW:
         captioned = rng.random(len(item)) >= supply.config.caption_dropout
     picture = np.full(len(item), -1) if kind == TEXT else item
-    return Units(step, np.full(len(item), kind), picture, texts, captioned, np.full(len(item), -1))
+    view = np.zeros(len(item), np.int64)
+    if kind == READ and supply.views is not None:  # another one in every epoch
+        lengths = np.where(short, len(supply.pools[len(KINDS)]), len(supply.pools[READ]))
+        view = position // np.maximum(lengths, 1) % (len(supply.views) + 1)
+    return Units(step, np.full(len(item), kind), picture, texts, captioned, np.full(len(item), -1), view)
 
 
 def _walked(pool: np.ndarray, seed: int, stream: int, position: np.ndarray) -> np.ndarray:

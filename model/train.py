@@ -22,7 +22,7 @@ import torch
 from pydantic import ValidationError
 
 from model import checkpoint as checkpoints
-from model import distributed_checkpoint, losses, sharded
+from model import distributed_checkpoint, losses, sharded, views
 from model.batches import Batches
 from model.checkpoint import Checkpoint
 from model.config import TrainConfig
@@ -169,8 +169,9 @@ class Run:
         except ValidationError as error:
             first = error.errors()[0]
             raise TrainError(f"[train.model] {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        shown = views.encoded(snapshot, corpus, self.tokenizers.image, config.batch.views, config.seed)
         self.batches = Batches(
-            corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed
+            corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed, shown
         )
         self.objectives = Objectives(config, corpus, self.batches.sequences, teacher)
         self.weights = [

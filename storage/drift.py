@@ -9,7 +9,7 @@ taken off: below it nothing can be told.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 SHARES = ("source", "lang", "task", "licence")
 BINS = 10
+MOST = 500_000
+"""Rows of a snapshot that are looked at, about."""
+VERSION = 1
+"""Raised when the same rows give another measure."""
 OTHERS = "none"
 
 
@@ -51,20 +55,27 @@ SCHEMA = pa.schema(
 """Of rows of `Drift`."""
 
 
-def measure(store: Store, before: str, now: str) -> list[Drift]:
-    """The drift of every column from the snapshot `before` to the snapshot `now`, the largest first."""
-    with store.connect() as db:
+def measure(store: Store, before: str, now: str, versions: Mapping[str, int] | None = None) -> list[Drift]:
+    """The drift of every column from the snapshot `before` to the snapshot `now`, the largest first; of very large ones as
+    a random sample shows it, drawn by the rows' ids, which are digests."""
+    with store.connect(versions) as db:
         kinds = {row[0]: row[1] for row in db.execute("DESCRIBE signals").fetchall()}
         own = {row[0] for row in db.execute("DESCRIBE samples").fetchall()}
         signals = {column: kind for column, kind in kinds.items() if column not in own}
         numbers = [column for column, kind in signals.items() if _is_number(kind)]
         vectors = [column for column, kind in signals.items() if kind in ("FLOAT[]", "DOUBLE[]")]
         wanted = ", ".join(name(column) for column in (*SHARES, *numbers, *vectors))
+        [(largest,)] = db.execute(
+            "SELECT coalesce(max(rows), 0) FROM snapshots WHERE snapshot IN ($now, $before)",
+            {"now": now, "before": before},
+        ).fetchall()
+        bound = f"{int(min(1.0, MOST / max(largest, 1)) * 0xFFFFFFFF):08x}"
+        some = f"AND sample_id < '{bound}'" if largest > MOST else ""
         db.execute(
             f"CREATE TEMP TABLE drifting AS SELECT m.snapshot = $now AS late, {wanted} "
-            "FROM signals JOIN snapshot_members m USING (sample_id) WHERE m.snapshot = $now "
+            f"FROM signals JOIN snapshot_members m USING (sample_id) WHERE m.snapshot = $now {some} "
             f"UNION ALL SELECT false, {wanted} "
-            "FROM signals JOIN snapshot_members m USING (sample_id) WHERE m.snapshot = $before",
+            f"FROM signals JOIN snapshot_members m USING (sample_id) WHERE m.snapshot = $before {some}",
             {"now": now, "before": before},
         )
         found = [

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage import amend, blocklist, catalog, clock, parts, purge
+from storage import amend, blocklist, catalog, clock, kept, parts, purge
 from storage.blocklist import Entry
 from storage.contamination import folded
 from storage.snapshot import listing
@@ -180,8 +180,11 @@ def carry_out(store: Store, planned: Takedown) -> dict[str, Any]:
         with purge.asking(store, given) as con:
             for one in tables(store):
                 purge.purge(store, one.name, condition(one) or "", con)
-        for name in DERIVED:
-            purge.clear(store.path / name)
+        with store.lock(
+            kept.LOCK
+        ):  # an answer that is being written is swept, or sees that there was a takedown
+            for name in DERIVED:
+                purge.clear(store.path / name)
         if (store.path / catalog.FILE).exists():
             catalog.rebuild(store)
         amended = amend.made(store, request)

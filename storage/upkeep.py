@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+from deltalake.transaction import AddAction
 from pydantic import Field
 
 from storage import catalog, location, parts, views
 from storage.commits import gone, until_it_holds
-from storage.errors import translated
+from storage.errors import StoreFull, translated
 from storage.restate import restate
-from storage.rows import FILE_BYTES, batch_rows, conformed, has_blobs, write_files
+from storage.rows import FILE_BYTES, batch_rows, conformed, write_files
 from storage.settings import Settings
 from storage.snapshot import Snapshot, listing
 from storage.store import Store
-from storage.tables import TABLES
+from storage.tables import TABLES, Table
 
 KEEP_HOURS = 7 * 24
 """Versions younger than this stay readable: a reader may be at work."""
@@ -95,7 +96,7 @@ def tidy(
 
 def optimize(store: Store, table: str, *, spare: Collection[str] = ()) -> tuple[int, int]:
     """Puts a table's small files together, but for those to be spared, in one commit that changes no row; files before,
-    after. The rows of a table without pictures lie in the order of their keys then: who looks for a few ids skips the rest."""
+    after. Rows without pictures or vectors lie in the order of their keys then: who looks for a few ids skips the rest."""
     return until_it_holds(lambda: _optimize(store, table, spare))
 
 
@@ -106,12 +107,26 @@ def _optimize(store: Store, table: str, spare: Collection[str]) -> tuple[int, in
         small = worthwhile(store.sizes(table, [file for file in files if file not in spare]))
         if len(small) < 2:
             return len(files), len(files)
-        with store.cursor() as con, translated(table, place.explained):
-            order = "" if has_blobs(form) else f" ORDER BY {', '.join(map(views.name, form.key))}"
-            rows = con.sql(store.select(table, small) + order).to_arrow_reader(batch_rows(form))
-            added = write_files(place, form, conformed(rows, form), data_change=False)
+        order = f" ORDER BY {', '.join(map(views.name, form.key))}" if is_narrow(form) else ""
+        try:
+            added = _put_together(store, form, store.select(table, small) + order)
+        except StoreFull:  # a sort of so many rows needs room of its own
+            added = _put_together(store, form, store.select(table, small))
         store.commit(form, added, gone(place, small, data_change=False))
         return len(files), len(store.files(table))
+
+
+def _put_together(store: Store, form: Table, rows: str) -> list[AddAction]:
+    """Files of these rows."""
+    place = store.place(form.name)
+    with store.cursor() as con, translated(form.name, place.explained):
+        reader = con.sql(rows).to_arrow_reader(batch_rows(form))
+        return write_files(place, form, conformed(reader, form), data_change=False)
+
+
+def is_narrow(table: Table) -> bool:
+    """Whether no column of it holds many values, as pictures, vectors and ids of tokens do."""
+    return not any(pa.types.is_binary(one.type) or pa.types.is_list(one.type) for one in table.columns)
 
 
 def worthwhile(sizes: Mapping[str, int]) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from dashboards import charts, samples, thin
-from dashboards.ask import ask, ask_one
+from dashboards.ask import Session, ask, ask_one
 from dashboards.asked import Asked
 from dashboards.charts import Bin, Marker, Segment
 from dashboards.page import Content, Page, Seen
@@ -18,54 +19,67 @@ ORDERS = ("lowest", "highest")
 HASH = 1 << 63
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found, of this share of all rows."""
+
+    share: float
+    counts: dict[str, int]
+    """rows, and those of them that were kept, of all rows."""
+    estimated: bool
+    rows: int
+    """Those that were met, and can be leafed through."""
+
+
 def content(seen: Seen, asked: Asked) -> Content:
     """What a search finds, how its signal is spread, and what there is to choose from."""
     known = signals(seen.mill.store)
     values = seen.answers.once("values", lambda: ask(seen.db, "search_values"))
     tables = set(seen.mill.store.tables())
     search = searched(asked, known, "perceptual_hash" in tables, EMBEDDINGS in tables)
-    sources = ask(seen.db, "sum_check")
-    every = {"rows": sum(row["came_in"] for row in sources), "kept": sum(row["kept"] for row in sources)}
-    share, found = looked(seen, search, known, every["rows"])
-    exact = share == thin.WHOLE or search == Search(signal=search.signal)
-    counts = every if exact and share < thin.WHOLE else {k: round(n / share) for k, n in found.items()}
-    pages = min(MOST_PAGES, -(-found["rows"] // ON_A_PAGE))
+    sources = seen.answers.once("sources", lambda: ask(seen.db, "sum_check"))
+    total = {"rows": sum(row["came_in"] for row in sources), "kept": sum(row["kept"] for row in sources)}
+    whole = search.by_picture or bool(asked.text("all"))
+    share = thin.WHOLE if whole else thin.share(MOST_SEARCHED, total["rows"])
+    for part in dict.fromkeys((share, thin.WHOLE)):  # what fills no page is looked for in all rows
+        with thin.thinned(seen.db, seen.mill.store, part) as db:
+            prepare(db, search, known)
+            found = counted(seen, db, search, part, total)
+            if found.rows < ON_A_PAGE and part < thin.WHOLE:
+                continue
+            return {
+                "search": search,
+                "found": found,
+                **page(seen, db, asked, found),
+                "fates": FATES,
+                "signals": known,
+                "values": {
+                    d: [v["value"] for v in values if v["dimension"] == d] for d in ("source", "lang", "task")
+                },
+                "spread": spread(seen, db, search, known.get(search.signal), part),
+                "hashed": "perceptual_hash" in tables,
+                "embedded": EMBEDDINGS in tables,
+                "image_id": search.like or None,
+            }
+    raise AssertionError("all rows are looked at in the end")
+
+
+def counted(seen: Seen, db: Session, search: Search, share: float, total: dict[str, int]) -> Found:
+    """How much a search finds; nothing is estimated where all rows were looked at, or all of them are what is asked for."""
+    met = seen.answers.once((search, share), lambda: ask_one(db, "search_counts"))
+    if share < thin.WHOLE and search == Search(signal=search.signal):
+        return Found(share, total, False, met["rows"])
+    counts = {name: round(n / share) for name, n in met.items()}
+    return Found(share, counts, share < thin.WHOLE, met["rows"])
+
+
+def page(seen: Seen, db: Session, asked: Asked, found: Found) -> Content:
+    """The rows of the page that is asked for."""
+    pages = min(MOST_PAGES, -(-found.rows // ON_A_PAGE))
     at = asked.whole("at", high=max(pages - 1, 0))
     order = asked.choice("order", ORDERS)
-    rows = ask(seen.db, "search_rows", n=ON_A_PAGE, skip=at * ON_A_PAGE, order=order)
-    return {
-        "search": search,
-        "counts": counts,
-        "share": share,
-        "exact": exact,
-        "rows": samples.told(rows),
-        "at": at,
-        "pages_of_it": pages,
-        "order": order,
-        "orders": ORDERS,
-        "fates": FATES,
-        "signals": known,
-        "values": {
-            d: [v["value"] for v in values if v["dimension"] == d] for d in ("source", "lang", "task")
-        },
-        "spread": spread(seen, search, known.get(search.signal), share),
-        "hashed": "perceptual_hash" in tables,
-        "embedded": EMBEDDINGS in tables,
-        "image_id": search.like or None,
-    }
-
-
-def looked(seen: Seen, search: Search, known: dict[str, Signal], total: int) -> tuple[float, dict[str, int]]:
-    """Makes ready what a search finds: in a sample of very many rows, if that fills a page, else in all of them. The share
-    that was looked at, and the counts in it."""
-    share = thin.WHOLE if search.by_picture else thin.share(MOST_SEARCHED, total)
-    for part in dict.fromkeys((share, thin.WHOLE)):
-        thin.thin(seen.db, seen.mill.store, part)
-        prepare(seen.db, search, known)
-        found = seen.answers.once((search, part), lambda: ask_one(seen.db, "search_counts"))
-        if found["rows"] >= ON_A_PAGE:
-            break
-    return part, found
+    rows = ask(db, "search_rows", n=ON_A_PAGE, skip=at * ON_A_PAGE, order=order)
+    return {"rows": samples.told(rows), "at": at, "pages_of_it": pages, "order": order, "orders": ORDERS}
 
 
 def searched(asked: Asked, known: dict[str, Signal], hashed: bool, embedded: bool) -> Search:
@@ -96,12 +110,14 @@ def _hash(asked: Asked, name: str) -> int | None:
     return found if -HASH <= found < HASH else None
 
 
-def spread(seen: Seen, search: Search, signal: Signal | None, share: float) -> dict[str, Any] | None:
+def spread(
+    seen: Seen, db: Session, search: Search, signal: Signal | None, share: float
+) -> dict[str, Any] | None:
     """A histogram of the chosen signal over what the search finds (in this share of the rows), whatever its bounds are."""
     if signal is None:
         return None
     unbounded = (share, *(v for k, v in vars(search).items() if k not in ("low", "high")))
-    rows = seen.answers.once(unbounded, lambda: ask(seen.db, "search_histogram"))
+    rows = seen.answers.once(unbounded, lambda: ask(db, "search_histogram"))
     if not rows:
         return {"chart": "", "doc": signal.doc, "low": 0, "high": 0}
     low, high = rows[0]["low"], rows[0]["high"]

@@ -51,15 +51,15 @@ def content(seen: Seen, asked: Asked) -> Content:
 def moved(seen: Seen, before: str, now: str) -> list[drift.Drift]:
     """Each column's drift; kept, for all rows of both are read."""
 
-    def measure() -> pa.Table:
-        return pa.Table.from_pylist(
-            [asdict(one) for one in drift.measure(seen.mill.store, before, now)], schema=drift.SCHEMA
-        )
+    kept = seen.db.kept
+    assert kept is not None
 
-    asked = {"before": before, "now": now}
-    found = (
-        seen.db.kept.once("drift", "signals snapshot_members", asked, measure) if seen.db.kept else measure()
-    )
+    def measure() -> pa.Table:
+        found = drift.measure(seen.mill.store, before, now, kept.versions)
+        return pa.Table.from_pylist([asdict(one) for one in found], schema=drift.SCHEMA)
+
+    asked = {"before": before, "now": now, "version": drift.VERSION}
+    found = kept.once("drift", "signals snapshot_members", asked, measure)
     return [drift.Drift(**row) for row in found.to_pylist()]
 
 

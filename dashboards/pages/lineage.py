@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from dashboards import samples, sections, thin
@@ -26,8 +27,7 @@ def content(seen: Seen, asked: Asked) -> Content:
     listed = ask(seen.db, "answers_listed", evaluation=evaluated.get(chosen, ""), n=200) if chosen else []
     one = answered(seen, evaluated.get(chosen, ""), asked.text("sample"))
     spoken = asked.text("words") or (one["output"] if one else "")
-    share = thin.WHOLE if asked.text("all") else thin.share(MOST_SEARCHED, rows_in_all(seen))
-    near = nearest(seen, chosen, spoken, share)
+    share, near = nearest(seen, chosen, spoken, whole=bool(asked.text("all")))
     return {
         "names": made,
         "chosen": chosen,
@@ -41,11 +41,6 @@ def content(seen: Seen, asked: Asked) -> Content:
     }
 
 
-def rows_in_all(seen: Seen) -> int:
-    """Rows that came in."""
-    return sum(row["came_in"] for row in ask(seen.db, "sum_check"))
-
-
 def made_by(seen: Seen, checkpoint: str) -> dict[str, Any]:
     """The chain behind a checkpoint, back to the licences of its rows."""
     return sections.lineage(seen.db, checkpoint or None, seen.mill.store.path / "tokenizers")
@@ -57,23 +52,27 @@ def answered(seen: Seen, evaluation: str, sample: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def nearest(seen: Seen, checkpoint: str, words: str, share: float) -> list[dict[str, Any]]:
-    """Training rows that share the most words with a text, of this share of all rows."""
+def nearest(seen: Seen, checkpoint: str, words: str, *, whole: bool) -> tuple[float, list[dict[str, Any]]]:
+    """Training rows that share the most words with a text, and the share of all rows that was looked at: of very many some
+    first, and all if that is asked for, or if too few are met."""
     if not checkpoint or not words:
-        return []
+        return thin.WHOLE, []
+    size = sum(row["rows"] for row in ask(seen.db, "checkpoint_size", checkpoint=checkpoint))
+    share = thin.WHOLE if whole else thin.share(MOST_SEARCHED, size)
 
-    def find() -> list[dict[str, Any]]:
-        thin.thin(seen.db, seen.mill.store, share)
-        found = ask(seen.db, "nearest_rows", checkpoint=checkpoint, words=words, n=NEAREST)
-        thin.thin(seen.db, seen.mill.store, thin.WHOLE)
-        return found
+    def find(part: float) -> list[dict[str, Any]]:
+        with thin.thinned(seen.db, seen.mill.store, part) as db:
+            return ask(db, "nearest_rows", checkpoint=checkpoint, words=words, n=NEAREST)
 
-    rows = seen.answers.once(("nearest", checkpoint, words, share), find)
+    for part in dict.fromkeys((share, thin.WHOLE)):
+        rows = seen.answers.once(("nearest", checkpoint, words, part), partial(find, part))
+        if len(rows) >= NEAREST:
+            break
     told = []
     for row in rows:
         times = {0: "not seen", 1: "seen once"}.get(row["times_seen"], f"seen {row['times_seen']:,} times")
         told.append({**row, "note": f"{row['alike']:.0%} of the words · {times}"})
-    return samples.told(told)
+    return part, samples.told(told)
 
 
 PAGE = Page(

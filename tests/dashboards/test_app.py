@@ -104,7 +104,10 @@ def test_a_search_of_very_many_rows_looks_at_some_first_and_says_so(
     some = filled.read("samples", ["sample_id", "lang"]).to_pylist()
     looked_at = [row for row in some if row["sample_id"] < "66666666"]  # four of ten
     english = sum(row["lang"] == "en" for row in looked_at)
-    assert found(full.get("/corpus")) == "10 rows"
+    page = full.get("/corpus", params={"order": "lowest", "signal": "width"})
+    assert found(page) == "10 rows" and "Looked for in 40" in page.text
+    page = full.get("/corpus", params={"lang": "en", "all": "1"})
+    assert found(page) == f"{sum(row['lang'] == 'en' for row in some)} rows"
     page = full.get("/corpus", params={"lang": "en"})
     assert found(page) == f"About {round(english / 0.4)} rows" and "Looked for in 40" in page.text
     monkeypatch.setattr(corpus, "ON_A_PAGE", 9)  # what is found fills no page: all are looked at

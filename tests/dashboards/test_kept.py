@@ -8,13 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dashboards import bias, report, search
+from dashboards import app, bias, report, search
 from dashboards import thin as thinning
-from dashboards.ask import KEPT, Session, ask, keep, parameters
-from dashboards.thin import thin
-from storage.kept import FOLDER, Kept
+from dashboards.ask import KEPT, Session, ask
+from dashboards.page import Mill
+from storage import blocklist, takedown
+from storage.kept import FEW, FOLDER, Kept
 from storage.store import Store
 from storage.tables import signal_table
+from tests.dashboards.pages_served import serving
 
 VALUES = {"snapshot": "snapshot-1", "checkpoint": "0123456789abcdef", "n": 5, "least": 1}
 
@@ -24,8 +26,13 @@ def session(store: Store) -> Session:
     return Session(store.connect(versions), Kept(store, versions))
 
 
+def answers(store: Store) -> list[Path]:
+    return sorted(store.path.joinpath(*FOLDER).rglob("*.parquet"))
+
+
 def files(store: Store) -> dict[str, int]:
-    return {one.name: one.stat().st_mtime_ns for one in store.path.joinpath(*FOLDER).glob("*.parquet")}
+    """Inodes: one that was written again is another file."""
+    return {one.name: one.stat().st_ino for one in answers(store)}
 
 
 @pytest.mark.parametrize("name", sorted(KEPT))
@@ -33,8 +40,10 @@ def test_a_kept_answer_is_the_answer(name: str, filled: Store) -> None:
     with filled.connect() as con:
         plain = ask(con, name, bias.over(), **VALUES)
     first = ask(session(filled), name, bias.over(), **VALUES)
+    kept = files(filled)
+    assert any(one.startswith(f"{name}-") for one in kept)
     again = ask(session(filled), name, bias.over(), **VALUES)
-    assert plain == first == again
+    assert plain == first == again and files(filled) == kept
     assert [[type(v) for v in row.values()] for row in plain] == [
         [type(v) for v in row.values()] for row in again
     ]
@@ -57,56 +66,92 @@ def test_it_is_counted_anew_when_a_table_that_it_read_has_changed_and_only_then(
 
 
 def test_annotations_that_a_temporary_table_reads_count_too(collected: Store) -> None:
+    def women() -> int:
+        rows = ask(session(collected), "group_mentions", bias.over(), snapshot=None)
+        return sum(row["came_in"] for row in rows)
+
     table = signal_table("language", "sample_id", pa.schema([("lang", pa.string())]))
     collected.declare(table)
-    before = ask(session(collected), "group_mentions", bias.over(), snapshot=None)
-    ids = collected.read("samples", ["sample_id"])["sample_id"]
-    collected.append(table, pa.table({"sample_id": ids, "lang": ["en"] * len(ids)}), parts=["found"])
-    db = session(collected)
-    assert db.kept
-    assert "language" in db.kept.reads("SELECT * FROM signals")
-    with collected.connect() as con:
-        truth = ask(con, "group_mentions", bias.over(), snapshot=None)
-    assert ask(db, "group_mentions", bias.over(), snapshot=None) == truth
-    assert len(before) == len(truth)
+    row = {"sample_id": ["0" * 32], "source": ["s"], "text": ["a woman at sea"]}  # in no stated language
+    collected.append("samples", pa.table(row), parts=["unstated"])
+    before = women()
+    found = pa.table({"sample_id": ["0" * 32], "lang": ["en"]})
+    collected.append(table, found, parts=["found"])
+    assert women() == before + 1
 
 
-def test_few_answers_to_one_question_stay(collected: Store) -> None:
-    for n in range(9):
-        ask(session(collected), "totals", snapshot=f"snapshot-{n}")
-    assert len(files(collected)) <= 2 * 4  # the totals', and what they ask
+def test_few_answers_to_one_question_stay_the_last_used(collected: Store) -> None:
+    asked = [f"snapshot-{n}" for n in range(FEW + 3)]
+    for name in asked:
+        ask(session(collected), "splits", snapshot=name)
+        ask(session(collected), "splits", snapshot=asked[0])
+    kept = files(collected)
+    assert len(kept) == FEW
+    ask(session(collected), "splits", snapshot=asked[0])
+    assert files(collected).keys() == kept.keys()
 
 
-def test_a_broken_file_is_no_answer(collected: Store) -> None:
+def test_a_torn_file_is_no_answer(collected: Store) -> None:
     truth = ask(session(collected), "freshness")
-    for one in collected.path.joinpath(*FOLDER).glob("*.parquet"):
-        one.write_bytes(one.read_bytes()[:40])
+    [torn] = answers(collected)
+    torn.write_bytes(torn.read_bytes()[:40])
     assert ask(session(collected), "freshness") == truth
+
+
+def test_where_nothing_can_be_kept_all_is_answered(collected: Store) -> None:
+    collected.path.joinpath("cache").write_text("no folder")
+    assert ask(session(collected), "freshness")
 
 
 def test_a_report_has_the_answers_ready(collected: Store, tmp_path: Path) -> None:
     report.write(collected, tmp_path / "report.html")
     kept = files(collected)
-    keep(session(collected), bias.over(), snapshot=None)
-    assert files(collected) == kept
-    ready = {name for name in KEPT if parameters(name) <= {"snapshot"}}
-    assert {name.rpartition("-")[0] for name in kept} >= ready
+    with serving(Mill(collected)) as client:
+        for page in app.PAGES:
+            assert client.get(page.path).status_code == 200
+    assert files(collected).keys() == kept.keys()
+    assert kept
 
 
-def test_a_thin_session_sees_rows_below_a_bound_and_all_again(filled: Store) -> None:
+def test_a_takedown_empties_them_and_what_was_begun_before_it_is_not_kept(collected: Store) -> None:
+    before = session(collected)
+    ask(before, "distribution", snapshot=None)
+    [doomed] = answers(collected)
+    gone = collected.read("samples", ["sample_id"])["sample_id"][0].as_py()
+    key = blocklist.key_of(collected.path, create=True)
+    assert key is not None
+    entry = blocklist.Entry("sample", blocklist.digest(key, "sample", gone))
+    takedown.carry_out(collected, takedown.Takedown("request", "somebody", [], [entry], [gone], [], [], []))
+    assert not doomed.exists()
+    ask(before, "freshness")  # computed over files that are gone, or were rewritten
+    assert not answers(collected)
+    ask(session(collected), "freshness")
+    assert len(answers(collected)) == 1
+
+
+def test_a_thin_session_sees_rows_below_a_bound_through_views_too_and_keeps_nothing(filled: Store) -> None:
     db = session(filled)
 
     def ids(table: str) -> set[str]:
         return {row[0] for row in db.execute(f"SELECT sample_id FROM {table}").fetchall()}
 
-    whole = {table: ids(table) for table in ("samples", "decisions")}
-    thin(db, filled, 0.5)
-    for table, every in whole.items():
-        assert ids(table) == {one for one in every if one < "7fffffff"}
-    search.prepare(db, search.Search(fate="kept"), search.signals(filled))
-    assert ids("found") <= ids("samples")
-    thin(db, filled, thinning.WHOLE)
+    whole = {table: ids(table) for table in ("samples", "decisions", "verdicts")}
+    with thinning.thinned(db, filled, 0.5) as thin:
+        for table, every in whole.items():
+            assert ids(table) == {one for one in every if one < "7fffffff"} != every
+        assert thin.kept is None
+        search.prepare(thin, search.Search(fate="kept"), search.signals(filled))
+        assert ids("found") <= ids("samples")
+    with pytest.raises(RuntimeError), thinning.thinned(db, filled, 0.5):
+        raise RuntimeError
     assert {table: ids(table) for table in whole} == whole
+
+
+def test_a_table_that_is_declared_meanwhile_is_not_asked(collected: Store) -> None:
+    db = session(collected)
+    collected.declare(signal_table("late", "sample_id", pa.schema([("score", pa.float32())])))
+    with thinning.thinned(db, collected, 0.5) as thin:
+        assert thin.execute("SELECT count(*) FROM samples").fetchone()
 
 
 def test_a_share_is_of_no_more_than_all_and_all_where_that_is_hardly_more() -> None:
