@@ -19,6 +19,7 @@ RADIUS = 18
 """Bits of 64 in which the hashes of pictures that look alike may differ; near-copies differ in few."""
 FATES = ("kept", "dropped")
 EMBEDDINGS = "image_embeddings"
+SHOWN = ("sample_id", "image_id", "source", "lang", "task", "prompt", "text")
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,10 @@ def signals(store: Store) -> dict[str, Signal]:
     return found
 
 
-def prepare(db: Session, search: Search, known: Mapping[str, Signal]) -> None:
-    """Makes `within` (what is asked, but for the signal's bounds) and `found` (within them too): the columns of samples, and
-    value and distance (of pictures); and `lost` (sample_id, reason), the rows that a stage dropped."""
+def prepare(db: Session, search: Search, known: Mapping[str, Signal], *, once: bool = False) -> None:
+    """Makes `within` (what is asked, but for the signal's bounds) and `found` (within them too): the columns that are shown,
+    value and distance (of pictures); and `lost` (sample_id, reason), the rows that a stage dropped. `once`: they are looked for
+    now, and not by each question."""
     signal = known.get(search.signal)
     value = f"({signal.sql})::DOUBLE" if signal else "NULL::DOUBLE"
     joined = ""
@@ -93,10 +95,13 @@ def prepare(db: Session, search: Search, known: Mapping[str, Signal]) -> None:
         "FROM decisions WHERE NOT kept GROUP BY sample_id"
     )
     where = " AND ".join(_conditions(search)) or "true"
-    db.execute(
-        f"CREATE OR REPLACE TEMP VIEW within AS SELECT s.*, {value} AS value, "
-        f"{'alike.distance' if search.by_picture else '0.0'} AS distance FROM samples s{joined} WHERE {where}"
-    )
+    columns = ", ".join(f"s.{column}" for column in SHOWN)
+    distance = "alike.distance" if search.by_picture else "0.0"
+    met = f"SELECT {columns}, {value} AS value, {distance} AS distance FROM samples s{joined} WHERE {where}"
+    if once:
+        db.execute(f"CREATE OR REPLACE TEMP TABLE met AS {met}")
+        met = "FROM met"
+    db.execute(f"CREATE OR REPLACE TEMP VIEW within AS {met}")
     bounds = [
         f"value {sign} {end!r}" for sign, end in ((">=", search.low), ("<=", search.high)) if end is not None
     ]

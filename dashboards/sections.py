@@ -159,19 +159,21 @@ def _hidden(row: Row) -> Row:
 
 def duplicates(db: Db, skip: int = 0, n: int = GROUPS) -> Row:
     """Groups of near-copies, side by side, of the `listed` ones that can be leafed through."""
-    listed = ask(db, "duplicate_listed")
-    groups = listed[skip : skip + n]
-    ids = [one for group in groups for one in group["image_ids"]]
-    pictures = {row["image_id"]: row for row in ask(db, "duplicate_pictures", ids=ids)} if ids else {}
-    for row in pictures.values():
-        row["hidden"] = any(map(hides_picture, row["reasons"]))
-    shown = [
-        {
-            "size": group["size"],
-            "pictures": [_shown(pictures[one]) for one in group["image_ids"] if one in pictures],
+    listed: dict[str, list[Row]] = {}
+    for row in ask(db, "duplicate_listed"):
+        listed.setdefault(row["group_id"], []).append(row)
+    groups = list(listed.values())[skip : skip + n]
+    ids = [row["said_by"] for group in groups for row in group if row["said_by"]]
+    texts = {row["sample_id"]: row for row in ask(db, "rows_by_id", ids=ids)} if ids else {}
+    for row in (row for group in groups for row in group):
+        said = texts.get(row["said_by"], {})
+        row |= {
+            "text": said.get("text"),
+            "lang": said.get("lang"),
+            "hidden": any(map(hides_picture, row["reasons"])),
         }
-        for group in groups
-    ]
+        _shown(row)
+    shown = [{"size": group[0]["size"], "pictures": group} for group in groups]
     return {**ask_one(db, "duplicate_totals"), "listed": len(listed), "shown": shown}
 
 

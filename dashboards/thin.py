@@ -33,7 +33,9 @@ def thinned(db: Session, store: Store, share: float) -> Iterator[Session]:
         row[0] for row in db.execute(MADE).fetchall()
     }  # a table may be declared later than the session was begun
     of_rows = {table.name for table in store.declared() if table.key[0] == "sample_id"}
-    tables = [name(table) for table in sorted(there & {"samples", "decisions", *of_rows})]
+    tables = [
+        name(table) for table in sorted(there & {"samples", "decisions", "members", "splits", *of_rows})
+    ]
     try:
         for table in tables:
             db.execute(

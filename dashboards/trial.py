@@ -22,8 +22,8 @@ from pipeline import stage
 from pipeline.step import Filter
 from storage.store import Store
 
-MOST_ROWS, STEPS = 20_000, 32
-FEW = 4_000
+MOST_ROWS, STEPS = 20_000, 24
+FEW = 1_500
 """Rows on which the range of a setting is looked for."""
 DOUBLINGS = 18
 

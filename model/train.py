@@ -170,9 +170,8 @@ class Run:
             first = error.errors()[0]
             raise TrainError(f"[train.model] {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         shown = views.encoded(snapshot, corpus, self.tokenizers.image, config.batch.views, config.seed)
-        self.batches = Batches(
-            corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed, shown
-        )
+        told = corpus, config.batch, self.model_config, self.tokenizers.vocabulary, config.seed
+        self.batches = Batches(*told, shown)
         self.objectives = Objectives(config, corpus, self.batches.sequences, teacher)
         self.weights = [
             config.text_weight if m.grid is None else config.image_weight

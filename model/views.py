@@ -74,7 +74,8 @@ def _write(
 
 def draws(seed: int, view: int, image_id: str) -> np.random.Generator:
     """What a view of a picture is drawn by: these three alone."""
-    return np.random.default_rng([seed, view, int(image_id[:15], 16)])
+    name = int.from_bytes(hashlib.blake2b(image_id.encode(), digest_size=8).digest(), "big")
+    return np.random.default_rng([seed, view, name])
 
 
 def altered(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:

@@ -43,7 +43,7 @@ def content(seen: Seen, asked: Asked) -> Content:
     share = thin.WHOLE if whole else thin.share(MOST_SEARCHED, total["rows"])
     for part in dict.fromkeys((share, thin.WHOLE)):  # what fills no page is looked for in all rows
         with thin.thinned(seen.db, seen.mill.store, part) as db:
-            prepare(db, search, known)
+            prepare(db, search, known, once=part < thin.WHOLE)
             found = counted(seen, db, search, part, total)
             if found.rows < ON_A_PAGE and part < thin.WHOLE:
                 continue

@@ -135,7 +135,7 @@ def test_a_thin_session_sees_rows_below_a_bound_through_views_too_and_keeps_noth
     def ids(table: str) -> set[str]:
         return {row[0] for row in db.execute(f"SELECT sample_id FROM {table}").fetchall()}
 
-    whole = {table: ids(table) for table in ("samples", "decisions", "verdicts")}
+    whole = {table: ids(table) for table in ("samples", "decisions", "members", "verdicts")}
     with thinning.thinned(db, filled, 0.5) as thin:
         for table, every in whole.items():
             assert ids(table) == {one for one in every if one < "7fffffff"} != every

@@ -3,6 +3,7 @@ question."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -147,13 +149,20 @@ def planted(store: Store, samples: pa.Table) -> None:
         store.append(table, made, parts=["p"])
 
 
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
 def make_store(path: Path, tokenizers: Tokenizers, n: int = 24) -> tuple[Store, Snapshot]:
     """A store on disk with one snapshot of n pictures, all of them for training."""
     store = Store.open(path)
     samples, tokens, images = rows(tokenizers, n)
     ids = samples["sample_id"].to_pylist()
     store.append("samples", samples, parts=["p"])
-    store.append("images", images.select(["image_id"]), parts=["p"])
+    stored = pa.table({"image_id": images["image_id"], "image": [png(one) for one in pictures(n)]})
+    store.append("images", stored, parts=["p"])
     store.append("text_tokens", tokens, parts=["p"])
     store.append("image_tokens", images, parts=["p"])
     planted(store, samples)
