@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from model.image_tokenizer import ImageTokenizer
 from storage import media
 from storage.snapshot import Snapshot
 
+LOG = logging.getLogger(__name__)
 VERSION = 1
 """Raised when the same draws give other pictures."""
 FINER = 2
@@ -41,6 +43,7 @@ def encoded(
     file = store.path / "cache" / f"views-{name}.npy"
     with store.lock("views"):  # of several workers one makes them
         if not file.is_file():
+            LOG.info("making %d views of %d pictures, once", number - 1, len(corpus.codes))
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(file, snapshot, corpus, tokenizer, number, seed)
         return np.load(file, mmap_mode="r").view(np.ndarray)
