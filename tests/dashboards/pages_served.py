@@ -19,6 +19,7 @@ def serving(mill: Mill) -> Iterator[httpx.Client]:
     """A client of a server that ends with the block."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # who asks before the server runs waits for it
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(create_app(mill), log_level="error", lifespan="off"))
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
