@@ -62,7 +62,7 @@ LARGEST_UPLOAD = 16_000_000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without one, a browser sends our own forms from "null"
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",  # what is forgotten must not stay in a browser
 }

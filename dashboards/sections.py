@@ -263,8 +263,35 @@ def scores(db: Db, checkpoint: str | None) -> Row:
         task["compared"] = any(row["baseline"] for row in task["rows"])
     return {
         "tasks": list(tasks.values()),
+        "single": single_tasks(db, checkpoint) if checkpoint else [],
         **({k: rows[0][k] for k in ("evaluation_id", "recorded_at", "snapshot")} if rows else {}),
     }
+
+
+def single_tasks(db: Db, checkpoint: str) -> list[Row]:
+    """What `evaluate --task` measured, over all items and by pair of languages, each beside its task's baseline: the metric of
+    the same name with the baseline's before it."""
+    rows = [
+        row
+        for row in ask(db, "task_scores", checkpoint=checkpoint)
+        if row["subset"] == "all" or "→" in row["subset"]
+    ]
+    names: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        names.setdefault((row["task"], row["subset"]), set()).add(row["metric"])
+    found = {(row["task"], row["subset"], row["metric"]): row for row in rows}
+    told = []
+    for (task, subset, metric), row in found.items():
+        known = names[task, subset]
+        if any(metric.endswith(f"_{other}") for other in known):
+            continue
+        beside = [
+            other for other in sorted(known) if other.endswith(f"_{metric}") and not other.startswith("real_")
+        ]
+        base = found[task, subset, beside[0]] if beside else {}
+        which = beside[0].removesuffix(f"_{metric}") if beside else ""
+        told.append({**row, "baseline": base, "which": which})
+    return told
 
 
 BASELINE = "nearest_pixels_"

@@ -128,10 +128,11 @@ use = "gathers.near_duplicates"
 test = 0.1  # one picture in ten is held out, with its copies; a large folder can spare less
 
 [tokens.image]
-steps = 2000  # the first ingest fits it once: a minute or two on two idle cores
-# Held-out reconstruction in dB that the image tokenizer must reach: the default, 26, takes thousands of pictures.
-# Raise it as your folder grows.
+steps = 1000  # the first ingest fits it once: half a minute on two idle cores; 2000 for thousands of pictures
+# What the image tokenizer must reach on held-out pictures: dB, and the share of its codes that are in use. The defaults,
+# 26 and 0.25, take thousands of pictures: raise them as your folder grows.
 least_psnr = 16
+least_usage = 0.1
 
 [train]
 seconds = 300

@@ -155,7 +155,12 @@ def prepare() -> ForkServerContext:
     they need."""
     context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
     context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    # Ctrl-C is for this process, which ends the others: one that is still importing would die of it with a traceback
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 

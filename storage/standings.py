@@ -27,7 +27,7 @@ LEADERBOARD = View(
     "Checkpoints by the score of their newest evaluation, for each task and snapshot whose held-out rows were asked.",
     {
         "task": "caption, vqa …",
-        "metric": "What is scored: exact where there is such a score, else the task's first by name.",
+        "metric": "What is scored: exact where there is such a score, else the task's first by name that is no baseline's.",
         "snapshot": "Whose held-out rows were asked: scores on others cannot be compared.",
         "place": "1 for the best; equal scores share a place.",
         "checkpoint_id": CHECKPOINT_ID.doc,
@@ -46,7 +46,11 @@ WITH newest AS (
     SELECT * FROM evaluations WHERE subset = 'all' AND isfinite(value)
     QUALIFY row_number() OVER (PARTITION BY checkpoint_id, snapshot, task, metric
                                ORDER BY recorded_at DESC, evaluation_id DESC) = 1),
-chosen AS (SELECT task, min_by(metric, (metric <> 'exact', metric)) AS metric FROM newest GROUP BY task),
+baselines AS (  -- first_sentence_chrf beside chrf, chance_image_of_text@1 beside image_of_text@1
+    SELECT DISTINCT b.task, b.metric FROM newest b JOIN newest o ON o.task = b.task AND ends_with(b.metric, '_' || o.metric)),
+chosen AS (
+    SELECT task, min_by(metric, (metric <> 'exact', metric)) AS metric
+    FROM newest ANTI JOIN baselines USING (task, metric) GROUP BY task),
 saved AS (FROM checkpoints QUALIFY row_number() OVER (PARTITION BY checkpoint_id ORDER BY recorded_at DESC) = 1)
 SELECT e.task, e.metric, e.snapshot, rank() OVER (PARTITION BY e.task, e.snapshot ORDER BY e.value DESC) AS place,
        e.checkpoint_id, e.checkpoint_id IN (SELECT checkpoint_id FROM champion) AS champion, e.value, e.low, e.high, e.n,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,17 @@ def test_a_slider_that_moves_shows_what_would_be_kept(browser: Browser, full: Mi
         )  # the keyboard stays where it is
         browser.page.reload()
         assert dropped.inner_text() != "0"  # the address holds it
+    browser.expect_nothing_wrong()
+
+
+def test_a_threshold_is_saved_from_the_page(browser: Browser, full: Mill) -> None:
+    saved: list[tuple[int, str, str, float]] = []
+    with serving(replace(full, save=lambda *told: saved.append(told))) as client:
+        browser.over(str(client.base_url))
+        browser.open("/thresholds?filter=filters.size&setting=width&width.to=64")
+        browser.page.get_by_role("button", name="Save width = 64").click()
+        browser.page.get_by_text("Saved: the next ingest judges by it").wait_for()
+    assert saved == [(0, "filters.size", "width", 64)]
     browser.expect_nothing_wrong()
 
 

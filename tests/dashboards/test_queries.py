@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from dashboards import ask as asking
-from dashboards import bias, search
+from dashboards import bias, search, sections
 from dashboards.ask import ask
 from storage.store import Store
 from tests.dashboards.conftest import sample_id
@@ -133,3 +134,38 @@ def test_lineage_counts_the_rows_in_the_batches_until_the_checkpoint(filled: Sto
         rows = ask(db, "rows_trained_on", checkpoint="0123456789abcdef")
     assert sum(row["rows"] for row in rows) == 4
     assert {row["licence"]: row["seen"] for row in rows}["CC0-1.0"] == 2
+
+
+def test_single_tasks_stand_beside_their_baselines_and_no_baseline_leads(empty: Store) -> None:
+    scores = {
+        ("retrieval", "image_of_text@1"): 0.2,
+        ("retrieval", "chance_image_of_text@1"): 0.05,
+        ("title", "exact"): 0.5,
+        ("title", "first_sentence_exact"): 0.0,
+    }
+    rows = [
+        {
+            "evaluation_id": f"task-{task}-x",
+            "checkpoint_id": "c",
+            "snapshot": "s",
+            "task": task,
+            "metric": metric,
+            "subset": "all",
+            "value": value,
+            "low": value,
+            "high": value,
+            "n": 9,
+        }
+        for (task, metric), value in scores.items()
+    ]
+    empty.append("evaluations", pa.Table.from_pylist(rows), parts=["one"])
+    with empty.connect(overview=True) as db:
+        told = sections.scores(db, "c")
+        board = db.sql("SELECT task, metric, value FROM leaderboard ORDER BY task").fetchall()
+    assert [
+        (one["task"], one["metric"], one["which"], one["baseline"]["value"]) for one in told["single"]
+    ] == [
+        ("retrieval", "image_of_text@1", "chance", 0.05),
+        ("title", "exact", "first_sentence", 0.0),
+    ]
+    assert board == [("retrieval", "image_of_text@1", 0.2), ("title", "exact", 0.5)]

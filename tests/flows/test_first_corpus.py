@@ -24,7 +24,14 @@ SCRIPT = """\
 set -eu
 millrace() { "$PYTHON" -m flows.cli "$@"; }
 """
-ELSEWHERE = (". .venv/", "millrace up", "millrace serve", "millrace dashboard", "millrace compare --openai")
+ELSEWHERE = (
+    "make setup",
+    ". .venv/",
+    "millrace up",
+    "millrace serve",
+    "millrace dashboard",
+    "millrace compare --openai",
+)
 """Run by test_up, test_serve, test_dashboard and test_endpoint."""
 SHORT = """
 sed -i 's/^seconds = .*/steps = 20/' birds.toml

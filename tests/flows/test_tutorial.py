@@ -17,15 +17,15 @@ from tests.flows.test_first_corpus import clone
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ELSEWHERE = {
-    "make setup": "it makes a virtual environment of 5 GB",
+    "make setup": "it makes a virtual environment of 8 GB",
     ". .venv/bin/activate": "this interpreter stands for it",
     "millrace up": "it does not end: tests/flows/test_up.py",
     "millrace serve": "it does not end: tests/flows/test_serve.py",
 }
 """Lines of the tutorial that are not run here, and why."""
 SHORT = (
-    ("steps = 2000", "steps = 20"),
-    ("least_psnr = 16", "least_psnr = 0\nleast_usage = 0"),
+    ("steps = 1000", "steps = 20"),
+    ("least_psnr = 16\nleast_usage = 0.1", "least_psnr = 0\nleast_usage = 0"),
     ("seconds = 300", "steps = 10"),
 )
 """What is changed in birds.toml, so that fitting and training take seconds."""
