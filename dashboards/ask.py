@@ -34,6 +34,7 @@ KEPT = frozenset(
         "fetch_by_hour",
         "duplicate_totals",
         "duplicate_listed",
+        "contamination",
         "distribution",
         "languages_and_tasks",
         "licences_and_sources",

@@ -85,7 +85,9 @@ def prepare(db: Session, search: Search, known: Mapping[str, Signal], *, once: b
     value = f"({signal.sql})::DOUBLE" if signal else "NULL::DOUBLE"
     joined = ""
     if signal and signal.table:
-        joined += f" LEFT JOIN {name(signal.table)} ON {name(signal.table)}.{signal.key} = s.{signal.key}"
+        of = name(signal.table)
+        told = f"(FROM {of} WHERE {signal.key} IN (SELECT {signal.key} FROM samples))" if once else of
+        joined += f" LEFT JOIN {told} {of} ON {of}.{signal.key} = s.{signal.key}"
     if search.by_picture:
         db.execute(f"CREATE OR REPLACE TEMP VIEW alike AS {_alike(search)}")
         joined += " JOIN alike ON alike.image_id = s.image_id"

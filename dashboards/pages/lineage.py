@@ -11,7 +11,7 @@ from dashboards.asked import Asked
 from dashboards.page import Content, Page, Seen
 
 NEAREST, LISTED = 12, 18
-MOST_SEARCHED = 400_000
+MOST_SEARCHED = 200_000
 """Of more rows, so many are looked at, unless all are asked for: that takes a second for each million."""
 
 
@@ -24,7 +24,7 @@ def content(seen: Seen, asked: Asked) -> Content:
     }
     usual = next((name for name in made if name in evaluated), made[0] if made else "")
     chosen = asked.choice("checkpoint", made, usual)
-    listed = ask(seen.db, "answers_listed", evaluation=evaluated.get(chosen, ""), n=200) if chosen else []
+    listed = ask(seen.db, "answers_listed", evaluation=evaluated.get(chosen, ""), n=LISTED) if chosen else []
     one = answered(seen, evaluated.get(chosen, ""), asked.text("sample"))
     spoken = asked.text("words") or (one["output"] if one else "")
     share, near = nearest(seen, chosen, spoken, whole=bool(asked.text("all")))
@@ -32,7 +32,7 @@ def content(seen: Seen, asked: Asked) -> Content:
         "names": made,
         "chosen": chosen,
         "lineage": seen.answers.once(("lineage", chosen), lambda: made_by(seen, chosen)),
-        "listed": samples.told(listed[:LISTED]),
+        "listed": samples.told(listed),
         "one": samples.told([one])[0] if one else None,
         "spoken": samples.told([{"text": spoken}])[0]["text"] if spoken else "",
         "words_asked": asked.text("words"),

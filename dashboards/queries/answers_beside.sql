@@ -5,10 +5,13 @@ WITH given AS (
            count(DISTINCT output) AS different, bool_and(correct) AS all_right
     FROM (SELECT DISTINCT evaluation_id, sample_id, task, expected, output, correct FROM answers
           WHERE evaluation_id IN $evaluations)
-    GROUP BY sample_id, task)
+    GROUP BY sample_id, task),
+page AS (
+    SELECT * FROM given
+    WHERE ($task = '' OR task = $task)
+      AND CASE $which WHEN 'differing' THEN different > 1 WHEN 'wrong' THEN NOT all_right ELSE true END
+    ORDER BY md5(sample_id), task
+    LIMIT $n OFFSET $skip)
 SELECT g.sample_id, g.task, g.expected, g.answers, s.image_id, s.prompt, s.lang, s.source
-FROM given g JOIN samples s USING (sample_id)
-WHERE ($task = '' OR g.task = $task)
-  AND CASE $which WHEN 'differing' THEN different > 1 WHEN 'wrong' THEN NOT all_right ELSE true END
+FROM page g JOIN samples s USING (sample_id)
 ORDER BY md5(g.sample_id), g.task
-LIMIT $n OFFSET $skip
