@@ -135,7 +135,7 @@ least_psnr = 16
 least_usage = 0.1
 
 [train]
-seconds = 300
+seconds = 180
 """
 
 

@@ -26,7 +26,7 @@ ELSEWHERE = {
 SHORT = (
     ("steps = 1000", "steps = 20"),
     ("least_psnr = 16\nleast_usage = 0.1", "least_psnr = 0\nleast_usage = 0"),
-    ("seconds = 300", "steps = 10"),
+    ("seconds = 180", "steps = 10"),
 )
 """What is changed in birds.toml, so that fitting and training take seconds."""
 
