@@ -92,9 +92,7 @@ def prepare(db: Session, search: Search, known: Mapping[str, Signal], *, once: b
         db.execute(f"CREATE OR REPLACE TEMP VIEW alike AS {_alike(search)}")
         joined += " JOIN alike ON alike.image_id = s.image_id"
     db.execute(
-        "CREATE OR REPLACE TEMP VIEW lost AS SELECT sample_id, "
-        "min_by(coalesce(reason, 'unstated'), (stage <> 'collect', stage <> 'filter', stage)) AS reason "
-        "FROM decisions WHERE NOT kept GROUP BY sample_id"
+        "CREATE OR REPLACE TEMP VIEW lost AS SELECT sample_id, coalesce(reason, 'unstated') AS reason FROM losses"
     )
     where = " AND ".join(_conditions(search)) or "true"
     columns = ", ".join(f"s.{column}" for column in SHOWN)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from dashboards.ask import Session
 from storage.store import Store
-from storage.views import literal, name
+from storage.views import bound, name
 
 WHOLE = 1.0
 MADE = "SELECT view_name FROM duckdb_views() WHERE database_name = 'memory' AND schema_name = 'main'"
@@ -28,7 +28,6 @@ def thinned(db: Session, store: Store, share: float) -> Iterator[Session]:
     if share >= WHOLE:
         yield db
         return
-    bound = literal(f"{int(share * 0xFFFFFFFF):08x}")
     there = {
         row[0] for row in db.execute(MADE).fetchall()
     }  # a table may be declared later than the session was begun
@@ -39,7 +38,7 @@ def thinned(db: Session, store: Store, share: float) -> Iterator[Session]:
     try:
         for table in tables:
             db.execute(
-                f"CREATE OR REPLACE TEMP VIEW {table} AS FROM memory.main.{table} WHERE sample_id < {bound}"
+                f"CREATE OR REPLACE TEMP VIEW {table} AS FROM memory.main.{table} WHERE sample_id < {bound(share)}"
             )
         yield Session(db.con)
     finally:

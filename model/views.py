@@ -140,7 +140,7 @@ def coloured(image: Image.Image, draw: np.random.Generator) -> Image.Image:
 def placed(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     """Elsewhere: larger or smaller, narrower or wider, turned, slanted, moved, one in seven mirrored; white around it."""
     scale, narrow = draw.uniform(0.8, 1.1), float(np.exp(draw.normal(0, 0.1)))
-    turn, slant, side = draw.normal(0, 0.15), draw.normal(0, 0.1), len(np.asarray(image))
+    turn, slant, side = draw.normal(0, 0.15), draw.normal(0, 0.1), image.width
     mirror = -1 if draw.random() < 0.15 else 1
     rotated = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = rotated @ np.array([[mirror, slant], [0, 1]]) @ np.diag([1 / (scale * narrow), narrow / scale])

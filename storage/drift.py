@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from storage.views import name
+from storage.views import bound, name
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -69,8 +69,7 @@ def measure(store: Store, before: str, now: str, versions: Mapping[str, int] | N
             "SELECT coalesce(max(rows), 0) FROM snapshots WHERE snapshot IN ($now, $before)",
             {"now": now, "before": before},
         ).fetchall()
-        bound = f"{int(min(1.0, MOST / max(largest, 1)) * 0xFFFFFFFF):08x}"
-        some = f"AND sample_id < '{bound}'" if largest > MOST else ""
+        some = f"AND sample_id < {bound(MOST / largest)}" if largest > MOST else ""
         db.execute(
             f"CREATE TEMP TABLE drifting AS SELECT m.snapshot = $now AS late, {wanted} "
             f"FROM signals JOIN snapshot_members m USING (sample_id) WHERE m.snapshot = $now {some} "

@@ -53,6 +53,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def bound(share: float) -> str:
+    """A SQL literal below which this share of all ids lies: they are digests, so those are drawn at random."""
+    return literal(f"{int(min(share, 1.0) * 0xFFFFFFFF):08x}")
+
+
 def sql_type(kind: pa.DataType) -> str:
     """DuckDB's name of an Arrow type."""
     if pa.types.is_list(kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -82,3 +83,23 @@ def test_values_that_are_missing_or_no_numbers_are_a_bin_of_their_own(
     store.append(SCORE, nothing, parts=["p"])
     name = snapshot.create(store, "first", **TOKENS).name
     assert {one.psi for one in drift.measure(store, name, name)} == {0.0}
+
+
+def test_very_large_snapshots_are_measured_on_a_random_sample(
+    store: Store, ingest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, names = np.random.default_rng(0), []
+    for part, shift in (("early", 0.0), ("late", 2.0)):
+        ids = [hashlib.md5(f"{part}{n}".encode()).hexdigest() for n in range(1_500)]
+        ingest(part, ids)
+        values = pa.array(draw.normal(size=len(ids)) + shift, pa.float32())
+        store.append(SCORE, pa.table({"sample_id": ids, "value": values}), parts=[part])
+        names.append(snapshot.create(store, part, **TOKENS).name)
+    whole = {one.column: one for one in drift.measure(store, *names)}
+    monkeypatch.setattr(drift, "MOST", 1_000)
+    some = {one.column: one for one in drift.measure(store, *names)}
+    assert some.keys() == whole.keys()
+    assert whole["score_value"].psi > 0.2
+    assert some["score_value"].psi == pytest.approx(whole["score_value"].psi, rel=0.25)
+    assert some["score_value"].psi != whole["score_value"].psi
+    assert some["source"].psi == 0.0
