@@ -46,6 +46,14 @@ def generate(
     guidance: Annotated[
         float | None, typer.Option(min=0, help="Weight of the words in pictures; usually evaluate.guidance.")
     ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Drawings of the words, the best read of which is kept; usually evaluate.candidates.",
+        ),
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most new tokens of a text.")] = None,
     stop: Annotated[
         list[str] | None, typer.Option(help="A string that ends the text; may be given again.")
@@ -60,7 +68,7 @@ def generate(
     Examples: millrace generate --image cat.png
               millrace generate --image cat.png "what colour is the star?"
               millrace generate --image cat.png --image dog.png "which is larger?" --stop . --top-p 0.9
-              millrace generate "two red circles above a blue star on a grey background" -o out.png --guidance 3
+              millrace generate "two red circles above a blue star on a grey background" -o out.png --candidates 4
               millrace generate "a star, and then" --modalities mixed --seed 7
     """
     from flows import say
@@ -75,6 +83,7 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         guidance=guidance,
+        candidates=candidates,
         max_tokens=max_tokens,
         stop=stop or (),
         seed=seed,

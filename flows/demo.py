@@ -37,6 +37,8 @@ class Size:
     gallery: str = "few"
     """Which tasks the gallery has rows of."""
     text_share: float = 0.0
+    draw_share: float = 0.15
+    judged: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     """What is measured by its own metrics at the end."""
 
@@ -44,15 +46,18 @@ class Size:
 QUICK = Size(pictures=20_000, seconds=600, tasks=("vqa",))
 FULL = Size(
     pictures=50_000,
-    seconds=2_700,
+    seconds=2_500,
     gallery="all",
     text_share=0.25,
+    draw_share=0.2,
+    judged=("shape", "colour"),
     tasks=(
         "vqa",
         "translate",
         "qa",
         "summarize",
         "title",
+        "text_to_image",
         "retrieval",
         "classify",
         "perplexity",
@@ -89,6 +94,7 @@ def run(
 
         template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
         told = {"base_url": base_url, "seconds": f"{budget:g}", "text_share": f"{chosen.text_share:g}"}
+        told |= {"draw_share": f"{chosen.draw_share:g}", "judged": json.dumps(chosen.judged)}
         told["tasks"] = json.dumps(chosen.tasks)
         config.write_text(template.substitute(told), encoding="utf-8")
         say("Prefect is ready; turning the mill")

@@ -8,7 +8,7 @@ another caption.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from flows.progress import bar, say
 from flows.tokenizers import decoded
 from model import judge
 from model.evaluate import Score, interval
-from model.generate import Sampling, draw_pictures
+from model.generate import Sampling
 from model.judge import Judge
+from model.ranking import draw_best
 from storage.snapshot import Snapshot
 from storage.store import Store
 
@@ -62,7 +63,7 @@ def scores(store: Store, config: Config, loaded: Loaded, parse: Parse | None) ->
     found = rows(judged, "real_", real, wanted, asked.judged, kinds)
     found += rows(judged, "reconstructed_", through, wanted, asked.judged, kinds)
     for guidance in dict.fromkeys((asked.guidance, *asked.guidances)):
-        pictures = draw(loaded, held, guidance)
+        pictures = draw(loaded, held, asked, guidance)
         where = "" if guidance == asked.guidance else f"guidance {guidance:g}"
         found += rows(judged, "", pictures, wanted, asked.judged, kinds, where)
         if not where:
@@ -145,12 +146,15 @@ def ready(store: Store, snapshot: Snapshot, asked: EvaluateConfig, parse: Parse,
     return Judge.load(folder)
 
 
-def draw(loaded: Loaded, held: list[dict[str, Any]], guidance: float) -> np.ndarray:
-    """A picture for each caption: uint8 [n, size, size, 3]."""
-    sampling = Sampling(temperature=1.0, top_p=0.95, guidance=guidance)
-    wishes = [(one["lang"], loaded.tokenizers.encode(one["text"])) for one in held]
-    with bar(f"draw, guidance {guidance:g}", len(wishes), "pictures") as shown:
-        codes = draw_pictures(loaded.model, wishes, sampling)
+def draw(
+    loaded: Loaded, held: Sequence[Mapping[str, Any]], asked: EvaluateConfig, guidance: float | None = None
+) -> np.ndarray:
+    """A picture for each caption (`lang` and `text`), drawn as the configuration says: uint8 [n, size, size, 3]."""
+    weight = asked.guidance if guidance is None else guidance
+    sampling = Sampling(temperature=1.0, top_p=asked.top_p, guidance=weight)
+    wishes = [(one["lang"] or None, loaded.tokenizers.encode(one["text"])) for one in held]
+    with bar(f"draw, guidance {weight:g}", len(wishes), "pictures") as shown:
+        codes = draw_best(loaded.model, wishes, sampling, asked.candidates)
         shown.advance(len(wishes))
     return loaded.tokenizers.image.decode(np.asarray(codes))
 

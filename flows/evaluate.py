@@ -22,7 +22,6 @@ from flows.say import write_picture
 from flows.tokenizers import decoded
 from model.corpus import load_corpus
 from model.evaluate import Answer, Item, Score, answer_items, nearest_by_pixels, scores
-from model.generate import Sampling, draw_pictures
 from model.labels import label_scores
 from model.retrieval import retrieval_scores
 from pipeline.step import digest
@@ -231,14 +230,11 @@ def draw(loaded: Loaded, answers: list[Answer], config: Config, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     listed: list[dict[str, str]] = []
     if wanted:
-        sampling = Sampling(temperature=1.0, top_p=0.95, guidance=config.evaluate.guidance)
-        with bar("draw", len(wanted), "pictures") as shown:
-            wishes = [(lang or None, loaded.tokenizers.encode(text)) for lang, text in wanted]
-            drawn = loaded.tokenizers.image.decode(np.asarray(draw_pictures(loaded.model, wishes, sampling)))
-            for i, ((_, text), pixels) in enumerate(zip(wanted, drawn, strict=True)):
-                write_picture(pixels, folder / f"{i:02d}.png")
-                listed.append({"file": f"{i:02d}.png", "caption": text})
-            shown.advance(len(wanted))
+        held = [{"lang": lang, "text": text} for lang, text in wanted]
+        drawn = drawing.draw(loaded, held, config.evaluate)
+        for i, ((_, text), pixels) in enumerate(zip(wanted, drawn, strict=True)):
+            write_picture(pixels, folder / f"{i:02d}.png")
+            listed.append({"file": f"{i:02d}.png", "caption": text})
     (folder / "pictures.json").write_text(json.dumps(listed, ensure_ascii=False, indent=1), encoding="utf-8")
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from flows.checkpoints import Loaded, load
-from flows.config import ConfigError, read
+from flows.config import ConfigError, EvaluateConfig, read
 from model.generate import generate as run
+from model.ranking import draw_best
 from model.sampling import Modalities, Sampling
 from model.sequences import Part, Picture, Text
 from model.text_stream import StopStrings
@@ -40,6 +41,7 @@ class Wish:
     top_k: int | None = None
     top_p: float | None = None
     guidance: float | None = None
+    candidates: int | None = None
     max_tokens: int | None = None
     stop: Sequence[str] = ()
     seed: int = 0
@@ -49,11 +51,12 @@ class Wish:
         """What comes out: text about pictures, a picture from words alone, unless it is said."""
         return self.modalities or ("text" if self.images else "image")
 
-    def sampling(self, guidance: float) -> Sampling:
+    def sampling(self, drawn: EvaluateConfig) -> Sampling:
         """Texts are the likeliest, pictures are drawn."""
-        text = self.made == "text"
-        usual = {"temperature": 0.0, "max_tokens": 96} if text else {"temperature": 1.0, "top_p": 0.95}
-        usual |= {} if text else {"guidance": guidance, "max_tokens": MIXED_TOKENS}
+        usual = {"temperature": 0.0, "max_tokens": 96}
+        if self.made != "text":
+            usual = {"temperature": 1.0, "top_p": drawn.top_p, "guidance": drawn.guidance}
+            usual |= {"max_tokens": MIXED_TOKENS}
         asked = {
             name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "guidance", "max_tokens")
         }
@@ -72,11 +75,14 @@ def generate(config: Path, checkpoint: str, wish: Wish) -> dict[str, Any]:
     loaded = load(settings.open_store(), checkpoint)
     ids = asked(loaded, wish)
     wish.output.parent.mkdir(parents=True, exist_ok=True)  # first: drawing takes a while
-    sampling = wish.sampling(settings.evaluate.guidance)
+    sampling = wish.sampling(settings.evaluate)
     if wish.made == "image":  # it has its length, whatever is said
         sampling = sampling.model_copy(update={"max_tokens": loaded.model.sequences.codes + 2})
     strings = StopStrings(loaded.tokenizers.text, wish.stop)
-    (made,) = run(loaded.model, [ids], sampling, stop_strings=strings if wish.stop else None)
+    if wish.made == "image" and not wish.images:
+        made = drawn(loaded, wish, sampling, wish.candidates or settings.evaluate.candidates)
+    else:
+        (made,) = run(loaded.model, [ids], sampling, stop_strings=strings if wish.stop else None)
     told = list(_told(loaded, loaded.model.sequences.parts(made), wish.output, strings))
     if wish.made == "text":
         return {"checkpoint": loaded.id, "answer": "".join(one["text"] for one in told)}
@@ -100,6 +106,13 @@ def asked(loaded: Loaded, wish: Wish) -> list[int]:
     if wish.made == "image" and not parts:
         return s.wish(wish.lang, words)
     return s.document([*parts, Text((*s.vocabulary.tags(wish.lang, None), *words))])
+
+
+def drawn(loaded: Loaded, wish: Wish, sampling: Sampling, candidates: int) -> list[int]:
+    """The ids of a picture drawn from words alone, the best of so many."""
+    words = loaded.tokenizers.encode(wish.prompt)
+    (codes,) = draw_best(loaded.model, [(wish.lang, words)], sampling, candidates)
+    return loaded.model.sequences.picture(codes)
 
 
 def check_wish(wish: Wish) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from model.config import PICTURE_GUIDANCE, PICTURE_TOP_P
 from storage.settings import Settings
 
 
@@ -20,8 +21,17 @@ class EvaluateConfig(Settings):
     retrieval: int = Field(500, ge=0, description="Pictures that are to find their captions, and back.")
     pictures: int = Field(16, ge=0, description="Pictures drawn from held-out captions for the report.")
     attributes: str = Field("", description="Module whose attributes(caption) is scored one by one.")
-    guidance: float = Field(1.5, ge=1.0, description="Classifier-free guidance when drawing.")
+    guidance: float = Field(PICTURE_GUIDANCE, ge=1.0, description="Classifier-free guidance when drawing.")
     guidances: tuple[float, ...] = Field((), description="Further ones, to compare what drawing gains by it.")
+    top_p: float = Field(
+        PICTURE_TOP_P, gt=0, le=1, description="Codes are drawn from the likeliest that make up this share."
+    )
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Drawings of each caption; kept is the one in which the model reads it best.",
+    )
     judged: tuple[str, ...] = Field(
         (), description="Attributes of drawn pictures that an independent judge holds against the caption."
     )

@@ -99,11 +99,11 @@ class Room:
         return lambda: drawing.ready(self.store, self.snapshot, asked, parse, self.size)
 
     def draw(self, loaded: Loaded) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
-        """Draws with the guidance of the configuration."""
+        """Draws as the configuration says."""
 
         def draw(wishes: Sequence[tuple[str, str]]) -> np.ndarray:
             held = [{"lang": lang, "text": text} for lang, text in wishes]
-            return drawing.draw(loaded, held, self.config.evaluate.guidance)
+            return drawing.draw(loaded, held, self.config.evaluate)
 
         return draw
 
@@ -186,7 +186,8 @@ def answerer(room: Room, loaded: Loaded) -> Callable[[Sequence[Asked]], list[str
 def name_of(checkpoint: str, snapshot: Snapshot, config: Config, task: Task) -> str:
     """The evaluation of one task on a checkpoint and a snapshot's held-out rows under these settings."""
     asked = config.evaluate
-    said = [asked.split, asked.max_items, asked.attributes, asked.judged, asked.guidance]
+    said: list[Any] = [asked.split, asked.max_items, asked.attributes, asked.judged]
+    said += [asked.guidance, asked.top_p, asked.candidates]
     told = [checkpoint, snapshot.content_hash, task.name(), task.model_dump(mode="json"), said]
     return f"task-{task.name()}-{digest(told)[:12]}"
 

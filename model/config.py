@@ -22,6 +22,9 @@ PRESETS = {"tiny": 1, "small": 2, "base": 5, "large": 12}
 DEPTH = 5
 """Layers of a preset beyond its dial."""
 
+PICTURE_TOP_P, PICTURE_GUIDANCE = 0.6, 2.0
+"""What pictures are usually drawn with: small models draw unlikely codes too often, and one of those spoils a picture."""
+
 
 class ConfigError(ValueError):
     """Settings that cannot go together; the message says what to change."""

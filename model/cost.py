@@ -49,12 +49,13 @@ def costs(
             if code is not None:
                 head = [*s.picture(code), *s.question(one.lang, one.task, told[at])]
             paths.append((head, right[at], code is not None))
-        found[part] = _bits(model, paths)
+        found[part] = bits(model, paths)
     return found
 
 
-def _bits(model: Model, paths: Sequence[tuple[list[int], list[int], bool]]) -> np.ndarray:
-    """Bits of the second part of each path, after the first; whether that opens with a picture to be seen as a whole."""
+def bits(model: Model, paths: Sequence[tuple[list[int], list[int], bool]]) -> np.ndarray:
+    """Bits of the second part of each path, after the first: float64 `[paths]`. The third says whether the first opens with a
+    picture to be seen as a whole."""
     length = max(len(head) + len(text) for head, text, _ in paths)
     rows = Rows(len(paths), length, model.sequences)
     for row, (head, text, pictured) in enumerate(paths):

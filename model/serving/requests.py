@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.config import PICTURE_TOP_P
 from model.sampling import Modalities, Sampling
 
 Word = Annotated[str, Field(max_length=200)]
@@ -36,7 +37,7 @@ class Sampled(Body):
 
     def sampling(self, made: Modalities, usual: float, most: int, seed: int) -> Sampling:
         """Texts are the likeliest, pictures are drawn, unless it is said."""
-        temperature, top_p = (0.0, 1.0) if made == "text" else (1.0, 0.95)
+        temperature, top_p = (0.0, 1.0) if made == "text" else (1.0, PICTURE_TOP_P)
         return Sampling(
             temperature=temperature if self.temperature is None else self.temperature,
             top_p=(1.0 if self.temperature is not None else top_p) if self.top_p is None else self.top_p,

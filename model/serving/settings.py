@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from model.config import PICTURE_GUIDANCE
 from storage.settings import Settings
 
 
@@ -32,7 +33,9 @@ class ServeConfig(Settings):
     remote_images: bool = Field(
         default=False, description="Whether pictures are fetched from URLs, by the rules of [fetch]."
     )
-    guidance: float = Field(default=1.5, ge=0, description="Weight of the words in drawn pictures.")
+    guidance: float = Field(
+        default=PICTURE_GUIDANCE, ge=0, description="Weight of the words in drawn pictures."
+    )
     lang: str = Field(
         default="en", description="Language of answers where a request names none and the model knows it."
     )
