@@ -1,41 +1,22 @@
-"""Captions by any model behind an OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, a provider, `millrace serve`).
-
-POST {base_url}/chat/completions with the stored picture as a data: URL, at temperature 0 and with a seed. The key is
-read from an environment variable when it is needed and goes into the header only. What the endpoint says of an error
-is not stored or shown: it may repeat the key.
-"""
+"""Captions by any model behind an OpenAI-compatible endpoint; `pipeline.chat` says how it is asked."""
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import re
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from time import monotonic, sleep, time
 from typing import Any, ClassVar
 
-import httpx
 import pyarrow as pa
 from pydantic import ConfigDict, Field, field_validator
 
+from pipeline.chat import MANY, PASSING, Chat, NotAnEndpoint, address, question, variable, written
 from pipeline.step import Annotator, StepError
 
-MAX_REPLY = 1 << 20
-"""Longer replies are not read, in bytes."""
 MAX_CAPTION = 20_000
 """Longer captions are none, in characters."""
-CONNECT_S = 10.0
-LONGEST_PAUSE = 60.0
-"""No endpoint makes us wait longer between two tries, in seconds."""
-PASSING = frozenset({"unreachable", "timeout", "broken_off", "rate_limited", "server_error"})
-"""Errors after which another try may do."""
-MANY = 32
-"""So many pictures in a row that fail by no fault of theirs stop the part: it is tried again by the next run."""
 HOPELESS = {
     "unreachable": "does not answer: is the server up, and base_url right?",
     "unauthorized": "refuses: name in api_key_env the environment variable that holds a valid key",
@@ -51,8 +32,6 @@ class Answer:
     caption: str | None = None
     model: str | None = None
     error: str | None = None
-    pause: float | None = None
-    """How long the endpoint asks us to wait, in seconds."""
 
 
 class OpenaiCaptions(Annotator):
@@ -93,20 +72,12 @@ class OpenaiCaptions(Annotator):
     @field_validator("base_url")
     @classmethod
     def _a_server(cls, base_url: str) -> str:
-        try:
-            url = httpx.URL(base_url)
-        except httpx.InvalidURL:
-            url = httpx.URL("")
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-            raise ValueError("should be http(s)://host/v1, without a user, a key or a query in it")
-        return base_url.rstrip("/")
+        return address(base_url)
 
     @field_validator("api_key_env")
     @classmethod
     def _a_name(cls, name: str) -> str:
-        if not re.fullmatch("([A-Z_][A-Z0-9_]*)?", name):
-            raise ValueError("names an environment variable in capitals (or none), and is not the key itself")
-        return name
+        return variable(name)
 
     def annotate(self, rows: pa.Table, models: Mapping[str, Any]) -> pa.Table:
         """Captions the pictures; the first one is asked for alone.
@@ -115,12 +86,10 @@ class OpenaiCaptions(Annotator):
             StepError: nothing answers at base_url, or it refuses us, now or later: no picture is to blame.
         """
         images, streak = rows["image"], _Streak(f"{self.module()}: {self.base_url}")
-        timeout = httpx.Timeout(self.deadline, connect=min(self.deadline, CONNECT_S))
-        limits = httpx.Limits(max_connections=self.concurrency)
-        with httpx.Client(headers=self._headers(), timeout=timeout, limits=limits) as client:
+        with self._chat() as chat:
 
             def answer(at: int) -> Answer:
-                return streak.add(self._persist(client, images[at].as_py()))
+                return streak.add(self._caption(chat, images[at].as_py()))
 
             found = [answer(at) for at in range(min(1, rows.num_rows))]
             with ThreadPoolExecutor(self.concurrency) as pool:
@@ -131,62 +100,18 @@ class OpenaiCaptions(Annotator):
         ]
         return pa.table([rows["image_id"], *columns], names=["image_id", *self.columns.names])
 
-    def _headers(self) -> dict[str, str]:
-        key = os.environ.get(self.api_key_env, "") if self.api_key_env else ""
-        if not key.isprintable() or not key.isascii():
-            raise StepError(f"{self.api_key_env}: holds no key: a line break or another sign that no key has")
-        given = {"Authorization": f"Bearer {key}"} if key else {}
-        return {**given, "Accept": "application/json", "Accept-Encoding": "identity"}
+    def _chat(self) -> Chat:
+        try:
+            return Chat(self.base_url, self.api_key_env, self.deadline, self.concurrency)
+        except NotAnEndpoint as error:
+            raise StepError(str(error)) from None
 
-    def _persist(self, client: httpx.Client, image: bytes | None) -> Answer:
-        """Asks until there is an answer that stays, or no try is left."""
+    def _caption(self, chat: Chat, image: bytes | None) -> Answer:
         if not image:
             return Answer(error="no_image")
-        for number in range(self.retries + 1):
-            answer = self._ask(client, image)
-            if answer.error not in PASSING or number == self.retries:
-                break
-            pause = 0.5 * 2**number if answer.pause is None else answer.pause
-            sleep(min(pause, LONGEST_PAUSE))
-        return answer
-
-    def _ask(self, client: httpx.Client, image: bytes) -> Answer:
-        started = monotonic()
-        try:
-            with client.stream(
-                "POST", f"{self.base_url}/chat/completions", json=self._question(image)
-            ) as reply:
-                if reply.status_code != 200:
-                    return Answer(error=_refusal(reply.status_code), pause=_pause(reply.headers))
-                raw = b""
-                for piece in reply.iter_raw():
-                    raw += piece
-                    if len(raw) > MAX_REPLY:
-                        return Answer(error="too_long")
-                    if monotonic() - started > self.deadline:
-                        return Answer(error="timeout")
-        except httpx.TimeoutException:
-            return Answer(error="timeout")
-        except httpx.ProtocolError:
-            return Answer(error="broken_off")
-        except httpx.HTTPError:
-            return Answer(error="unreachable")
-        return _understood(raw)
-
-    def _question(self, image: bytes) -> dict[str, Any]:
-        kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-        url = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-        content = [
-            {"type": "text", "text": self.prompt},
-            {"type": "image_url", "image_url": {"url": url}},
-        ]
-        return {
-            "model": self.model,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": self.max_tokens,
-            "temperature": 0,
-            "seed": self.seed,
-        }
+        asked = question(self.prompt, image, model=self.model, max_tokens=self.max_tokens, seed=self.seed)
+        reply = chat.ask(asked, self.retries)
+        return Answer(error=reply.error) if reply.error else _understood(reply.raw)
 
 
 class _Streak:
@@ -212,29 +137,6 @@ class _Streak:
         return answer
 
 
-def _refusal(status: int) -> str:
-    """The class of an HTTP status that is no answer."""
-    if status == 429:
-        return "rate_limited"
-    if status >= 500 or status in (408, 409, 425):
-        return "server_error"
-    if status in (401, 403):
-        return "unauthorized"
-    return "not_found" if status in (404, 405) or 300 <= status < 400 else "rejected"
-
-
-def _pause(headers: httpx.Headers) -> float | None:
-    """Seconds that Retry-After asks for, as a number or a date."""
-    stated = headers.get("retry-after", "").strip()
-    try:
-        seconds = (
-            float(stated) if stated[:1].isdigit() else parsedate_to_datetime(stated).timestamp() - time()
-        )
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, seconds)
-
-
 def _understood(raw: bytes) -> Answer:
     """The caption in a reply's JSON, or what is wrong with it."""
     try:
@@ -246,7 +148,7 @@ def _understood(raw: bytes) -> Answer:
         return Answer(error="bad_reply")
     if not isinstance(caption, str | None) or not isinstance(model, str | None):
         return Answer(error="bad_reply")
-    caption = (caption or "").encode("utf-8", "replace").decode().replace("\0", "").strip()
+    caption = written(caption or "")
     model = None if model is None else model.encode("utf-8", "replace").decode()[:200]
     if refusal or finish == "content_filter":
         return Answer(model=model, error="refused")

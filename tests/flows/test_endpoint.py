@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flows import endpoint
-from flows.endpoint import Endpoint, EndpointError
+from flows.endpoint import RETRIES, Endpoint, EndpointError
 from model.outcome import Asked
+from pipeline import chat
 from tests.serving import running
 
 KEY = "sk-not-to-be-seen-anywhere"
@@ -73,7 +73,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made, without making them."""
     made: list[float] = []
-    monkeypatch.setattr(endpoint, "sleep", made.append)
+    monkeypatch.setattr(chat, "sleep", made.append)
     return made
 
 
@@ -108,12 +108,12 @@ def test_what_may_pass_is_tried_again_and_what_is_no_answer_is_counted(
         assert (made.said, made.unanswered) == ([""], 1)
     server.first = [(400, {}, b"no")]
     assert ask(server, 2).unanswered == 1
-    server.first = [(500, {}, b"no")] * endpoint.TRIES
+    server.first = [(500, {}, b"no")] * (RETRIES + 1)
     assert ask(server, 2).unanswered == 1
 
 
 def test_a_reply_without_end_is_not_read(server: Server) -> None:
-    server.first = [(200, {}, b" " * (endpoint.MAX_REPLY + 1))]
+    server.first = [(200, {}, b" " * (chat.MAX_REPLY + 1))]
     assert ask(server, 1).unanswered == 1
 
 
@@ -127,7 +127,7 @@ def test_what_no_item_can_pass_ends_it_with_what_to_change(server: Server, statu
     assert KEY not in str(caught.value)
 
 
-def test_an_endpoint_that_answers_nothing_is_given_up(server: Server) -> None:
+def test_an_endpoint_that_answers_nothing_is_given_up(server: Server, pauses: list[float]) -> None:
     server.first = [(400, {}, b"no")] * 200
     with pytest.raises(EndpointError, match="in a row got no answer"):
         ask(server, 100)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from pipeline.annotators import openai_captions
+from pipeline import chat
 from pipeline.annotators.openai_captions import OpenaiCaptions
 from pipeline.step import StepError
 from tests.serving import running
@@ -114,7 +114,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made, without making them."""
     made: list[float] = []
-    monkeypatch.setattr(openai_captions, "sleep", made.append)
+    monkeypatch.setattr(chat, "sleep", made.append)
     return made
 
 
