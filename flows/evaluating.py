@@ -78,3 +78,5 @@ def compare(
     asked = comparing.Wish(checkpoint, other, openai_base_url, model, api_key_env, task or (), most)
     done = comparing.run(config, asked)
     show(done if as_json else done["rows"], as_json)
+    if done["unanswered"] and not as_json:
+        print(f"{done['theirs']} did not answer {done['unanswered']:,} items, which count as empty answers")

@@ -123,6 +123,8 @@ def check_wish(wish: Wish) -> None:
     """
     if not wish.prompt and not wish.images:
         raise ConfigError('say what to draw ("two red circles …"), or give a picture with --image')
+    if wish.candidates is not None and (wish.made != "image" or wish.images):
+        raise ConfigError("--candidates: only pictures drawn from words alone are held against each other")
     if wish.made != "text" and (wish.output.suffix.lower() not in WRITTEN or wish.output.is_dir()):
         raise ConfigError(f"--output {wish.output}: name a file that ends in {', '.join(WRITTEN)}")
 

@@ -177,7 +177,8 @@ def fetcher(settings: Any, store: Any) -> Iterator[Any]:
     from pipeline.web.client import Web
     from pipeline.web.fetcher import IMAGES
 
-    limits = {"deadline": min(settings.fetch.deadline, settings.serve.patience), "retries": 0}
+    limits: dict[str, Any] = {"deadline": min(settings.fetch.deadline, settings.serve.patience), "retries": 0}
+    limits["run_deadline"] = None  # of an ingest: a server has no end
     limits["max_bytes"] = min(settings.fetch.max_bytes, settings.serve.max_body)
     with Web(settings.fetch.model_copy(update=limits), Refused.of(store)) as web:
 

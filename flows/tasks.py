@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 from prefect import flow
 
 from flows import artifacts, drawing, evaluate
@@ -21,15 +20,20 @@ from model.clip import ImageTextModel, ImageTextModelMissing
 from model.clip_config import OWN
 from model.evaluate import Score
 from model.outcome import ALL, Asked, Outcome
+from model.png import png
 from model.tasks import task as tasks
 from model.tasks.task import Examined, Given, Hands, Task
 from pipeline.annotators.contact_details import count_emails, count_telephones
+from pipeline.annotators.personal_numbers import count_all
 from pipeline.step import digest
 from storage import clock
 from storage.beginning import using
 from storage.groups_of_people import spoken_of
 from storage.snapshot import Snapshot
 from storage.store import Store
+
+
+DRAWING = "text_to_image"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Room:
             judge=self.judge(parse) if loaded is not None else None,
             draw=self.draw(loaded) if loaded is not None else None,
             alike=self.alike() if loaded is not None else None,
-            personal=lambda text: count_emails(text) + count_telephones(text),
+            personal=personal,
             people=spoken_of,
         )
 
@@ -70,7 +74,7 @@ class Room:
 
         def codes(ids: Sequence[str]) -> np.ndarray:
             if self.snapshot.image_tokenizer != loaded.tokenizers.image.id:
-                return loaded.tokenizers.image.encode(self.pixels(ids))
+                return loaded.tokenizers.image.encode(self.pixels(ids, loaded.tokenizers.image.size))
             if not found:
                 found.append(evaluate.codes_of(self.store, self.snapshot, loaded, []))
             table, place = found[0]
@@ -78,10 +82,10 @@ class Room:
 
         return codes
 
-    def pixels(self, ids: Sequence[str]) -> np.ndarray:
-        """uint8 [n, size, size, 3] of pictures."""
+    def pixels(self, ids: Sequence[str], size: int = 0) -> np.ndarray:
+        """uint8 [n, size, size, 3] of pictures, usually at the side that models of this room see."""
         with self.snapshot.connect() as db:
-            known = evaluate.pictures(db, list(ids), self.size)
+            known = evaluate.pictures(db, list(ids), size or self.size)
         return np.stack([known[one] for one in ids])
 
     def file(self, image_id: str) -> bytes:
@@ -126,22 +130,23 @@ class Room:
         return alike
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """uint8 [height, width, 3] as a file."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
+def personal(text: str) -> int:
+    """Addresses and numbers of people in a text: e-mail, telephone, bank account, card, IP."""
+    return count_emails(text) + count_telephones(text) + sum(count_all(text).values())
 
 
 def chosen(config: Config, names: Sequence[str] = ()) -> list[Task]:
     """The tasks of these names, or of the configuration, in the order in which they are run.
 
     Raises:
-        TaskError: no such task, or a setting of it is wrong.
+        TaskError: no such task, or a setting of it is wrong, or stands in the wrong place.
     """
     asked = names or config.evaluate.tasks or tasks.NAMES
-    settings = {"text_to_image": {"drawn": max(2, config.evaluate.drawn)}}  # the judge learns from all others
-    settings |= config.evaluate.settings
+    settings = dict(config.evaluate.settings)
+    drawn = {"drawn": max(2, config.evaluate.drawn)}  # the judge learns from all others
+    if settings.get(DRAWING, {}).keys() & drawn:
+        raise tasks.TaskError(f"[evaluate.settings.{DRAWING}] drawn: say it as [evaluate] drawn")
+    settings[DRAWING] = settings.get(DRAWING, {}) | drawn
     made = {name: tasks.load(name, settings.get(name)) for name in dict.fromkeys(asked)}
     return [made[name] for name in tasks.NAMES if name in made]
 
@@ -183,11 +188,17 @@ def answerer(room: Room, loaded: Loaded) -> Callable[[Sequence[Asked]], list[str
     return answer
 
 
-def name_of(checkpoint: str, snapshot: Snapshot, config: Config, task: Task) -> str:
-    """The evaluation of one task on a checkpoint and a snapshot's held-out rows under these settings."""
+def name_of(
+    checkpoint: str, snapshot: Snapshot, config: Config, task: Task, others: Sequence[Task] = ()
+) -> str:
+    """The evaluation of one task on a checkpoint and a snapshot's held-out rows under these settings; `others` are those whose
+    answers it looks at."""
     asked = config.evaluate
     said: list[Any] = [asked.split, asked.max_items, asked.attributes, asked.judged]
     said += [asked.guidance, asked.top_p, asked.candidates]
+    said += [[one.name(), one.model_dump(mode="json")] for one in others]
+    if task.name() == DRAWING:
+        said.append(config.image_text.model_dump(mode="json"))
     told = [checkpoint, snapshot.content_hash, task.name(), task.model_dump(mode="json"), said]
     return f"task-{task.name()}-{digest(told)[:12]}"
 
@@ -217,12 +228,14 @@ def run(config: Config, checkpoint: str, names: Sequence[str] = ()) -> dict[str,
     loaded = load(store, checkpoint)
     snapshot = Snapshot.open(store, loaded.snapshot)
     room = Room(store, config, snapshot, loaded.tokenizers.image.size)
-    done = run_all(room, needed(wanted, config), answerer(room, loaded), loaded)
+    all_ = needed(wanted, config)
+    done = run_all(room, all_, answerer(room, loaded), loaded)
     made: list[dict[str, Any]] = []
     for one in wanted:
         if one.name() not in done:
             continue
-        evaluation, scores = name_of(loaded.id, snapshot, config, one), done[one.name()].scores()
+        others = [other for other in all_ if one.after and not other.after]
+        evaluation, scores = name_of(loaded.id, snapshot, config, one, others), done[one.name()].scores()
         keep(store, evaluation, loaded, done[one.name()], scores)
         made += [{"evaluation": evaluation, **asdict(score)} for score in scores]
     if not made:
@@ -249,7 +262,7 @@ def side_by_side(done: dict[str, Any]) -> list[dict[str, Any]]:
                 "subset": subset,
                 "metric": metric,
                 "value": one["value"],
-                "95% bounds": f"{one['low']:.3f} to {one['high']:.3f}",
+                "95% bounds": f"{one['low']:.3f} to {one['high']:.3f}" if isfinite(one["low"]) else "",
                 "n": one["n"],
                 "baseline": trivial,
                 "which": before[:-1] if trivial is not None else "",

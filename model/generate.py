@@ -287,9 +287,10 @@ def draw_pictures(
     sampling: Sampling = Sampling(),
     *,
     batch: int = 64,
+    first: int = 0,
 ) -> np.ndarray:
     """int32 codes `[wishes, codes]` of a picture for each (language, caption ids); a caption of None leaves
-    it free."""
+    it free. Wish number i is drawn by the seed and `first` + i."""
     s, n = model.sequences, model.sequences.codes
     exact = sampling.model_copy(update={"max_tokens": n + 1, "modalities": "image"})
     low, out = s.config.offsets[s.config.modality("image")], []
@@ -299,6 +300,6 @@ def draw_pictures(
             model,
             prompts,
             exact,
-            keys=range(start, start + len(prompts)),
+            keys=range(first + start, first + start + len(prompts)),
         )
     return np.array(out, np.int32).reshape(len(wishes), n) - low

@@ -52,6 +52,8 @@ class Outcome:
     trivially_said: Sequence[str] = ()
     further: Sequence[Score] = ()
     """Scores that are no sum over these items."""
+    parts: Sequence[Outcome] = ()
+    """What came of asking the same task otherwise, with items and measures of their own."""
 
     def groups(self) -> dict[str, np.ndarray]:
         """The places of the items of each subset."""
@@ -70,12 +72,12 @@ class Outcome:
             weights = resamples(len(places), seed)
             for name, one in named:
                 rows.append(Score(self.task, name, subset, *one.of(places).interval(weights), len(places)))
-        return [*rows, *self.further]
+        return [*rows, *self.further, *(score for part in self.parts for score in part.scores(seed))]
 
     def kept(self) -> list[dict[str, Any]]:
         """A row of `answers` for each item."""
         each = {name: one.each for name, one in self.found.items()}
-        return [
+        own = [
             {
                 "task": self.task,
                 "sample_id": one.sample_id,
@@ -89,6 +91,7 @@ class Outcome:
             }
             for place, (one, said) in enumerate(zip(self.asked, self.said, strict=True))
         ]
+        return [*own, *(row for part in self.parts for row in part.kept())]
 
 
 def worst(scores: Iterable[Score], least: int) -> list[Score]:

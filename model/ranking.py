@@ -16,6 +16,8 @@ from model.generate import Model, Sampling, draw_pictures
 TASK = "caption"
 READ = 64
 """Pictures that are read at once."""
+APART = 1 << 32
+"""Between the keys of a wish's candidates: a wish is drawn the same however many stand beside it."""
 
 Wish = tuple[str | None, Sequence[int] | None]
 
@@ -25,9 +27,9 @@ def draw_best(
 ) -> np.ndarray:
     """int32 codes `[wishes, codes]` of a picture for each (language, caption ids), the best read of so many; the first is
     what `draw_pictures` draws with the same sampling. A caption of None is met by any picture: by the first."""
+    several = candidates if sampling.temperature else 1  # the likeliest codes are the same each time
     drawn = [
-        draw_pictures(model, wishes, sampling.model_copy(update={"seed": sampling.seed + number}))
-        for number in range(max(1, candidates))
+        draw_pictures(model, wishes, sampling, first=number * APART) for number in range(max(1, several))
     ]
     if len(drawn) == 1:
         return drawn[0]

@@ -142,10 +142,10 @@ class Chat:
                         return Reply(error="timeout")
         except httpx.TimeoutException:
             return Reply(error="timeout")
-        except httpx.ProtocolError:
-            return Reply(error="broken_off")
-        except httpx.HTTPError:
+        except httpx.ConnectError:
             return Reply(error="unreachable")
+        except httpx.HTTPError:
+            return Reply(error="broken_off")
         return Reply(raw)
 
 

@@ -231,11 +231,6 @@ def records(store: Store) -> list[dict[str, Any]]:
     ]
 
 
-def is_forgotten(store: Store, sample_id: str) -> bool:
-    """Whether a row of that id was."""
-    return blocklist.Blocklist.load(store).holds("sample", sample_id)
-
-
 def _block(store: Store, planned: Takedown) -> None:
     entries = blocklist.rows(planned.entries, planned.request_id)
     store.append("blocklist", _typed(store, "blocklist", entries), parts=[planned.request_id])

@@ -87,9 +87,9 @@ class Asked:
         Raises:
             PromptError: they are unknown or too many, or wish for a language that the model has no tag of.
         """
-        s, meant = who.model.sequences, templates.read(self.words, who.model.sequences.vocabulary)
         if not self.ids and len(self.words) > 16 * most:
             raise PromptError(f"the prompt has {len(self.words):,} characters, far beyond {most:,} tokens")
+        s, meant = who.model.sequences, templates.read(self.words, who.model.sequences.vocabulary)
         words = self.ids or tuple(who.tokenizers.encode(meant.text) if meant.text else ())
         for kind, name in (("lang", self.lang), ("task", self.task)):
             if name and f"<{kind}:{name}>" not in s.vocabulary.specials:

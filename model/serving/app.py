@@ -42,6 +42,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         desk.pool.shutdown(wait=False)
+        desk.fetchers.shutdown(wait=False)
 
     app = FastAPI(title="Millrace", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Guard, settings=settings, keys=Keys(keys), answered=desk.metrics.answered)

@@ -14,10 +14,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from model.png import data_url, png
 from model.serving.answering import Asked
 from model.serving.desk import NAME, Answer, Desk, usage
 from model.serving.making import Told
-from model.serving.pictures import data_url, png
 from model.serving.refusals import DOCUMENTED, NotTaken
 from model.serving.requests import ChatRequest
 from model.serving.streams import streamed
@@ -42,7 +42,7 @@ def router(desk: Desk) -> APIRouter:
         seed, most = desk.seed(body), longest(desk, body)
         answers = desk.submit([asked], body, most, seed, live=bool(body.stream))
         name = f"chatcmpl-{uuid.uuid4().hex}"
-        head = {"id": name, "created": int(time.time()), "model": NAME, "seed": seed % 2**63}
+        head = {"id": name, "created": int(time.time()), "model": NAME, "seed": seed}
         if body.stream:
             return await stream(desk, body, answers, head)
         rows = await answers.all()

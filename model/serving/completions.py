@@ -38,7 +38,7 @@ def router(desk: Desk) -> APIRouter:
             "object": "text_completion",
             "created": int(time.time()),
             "model": NAME,
-            "seed": seed % 2**63,
+            "seed": seed,
         }
         if not body.stream:
             rows = await answers.all()

@@ -16,14 +16,14 @@ from model.serving.answering import Asked
 from model.serving.engine import Engine
 from model.serving.making import Making, Told
 from model.serving.metrics import Metrics
-from model.serving.pictures import Fetch, Shown, shown
+from model.serving.pictures import Fetch, Shown, came, shown
 from model.serving.refusals import NotTaken
-from model.serving.requests import Sampled, Texted
+from model.serving.requests import LARGEST, Sampled, Texted
 from model.serving.settings import ServeConfig
 from storage.limits import Limits
 
-DECODERS = 2
-"""Pictures that are decoded at once: each may take as much memory as the most pixels need."""
+DECODERS, FETCHERS = 2, 8
+"""Pictures that are decoded at once, each of which may take as much memory as the most pixels need, and fetched at once."""
 NAME = "millrace"
 """The model's name, whichever checkpoint answers for it."""
 
@@ -51,6 +51,7 @@ class Desk:
         self.fetch = fetch if settings.remote_images else None
         self.metrics = Metrics(engine)
         self.pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="pictures")
+        self.fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetched")
         self._numbers = itertools.count()
 
     def check_model(self, name: str) -> None:
@@ -74,7 +75,8 @@ class Desk:
         found: dict[str, Shown] = {}
         for url in urls:
             if url not in found:
-                found[url] = await self.apart(shown, url, self.limits, self.engine.who.side, self.fetch)
+                raw = await asyncio.get_running_loop().run_in_executor(self.fetchers, came, url, self.fetch)
+                found[url] = await self.apart(shown, raw, self.limits, self.engine.who.side)
         return tuple(found[url] for url in urls)
 
     async def apart(self, work: Any, *arguments: Any) -> Any:
@@ -82,8 +84,8 @@ class Desk:
         return await asyncio.get_running_loop().run_in_executor(self.pool, partial(work, *arguments))
 
     def seed(self, asked: Sampled) -> int:
-        """The one that is asked for; else the number of the request, so that answers differ."""
-        return next(self._numbers) if asked.seed is None else asked.seed
+        """The one that is asked for, from 0 up; else the number of the request, so that answers differ."""
+        return next(self._numbers) if asked.seed is None else asked.seed % LARGEST
 
     def most(self, asked: int | None, usual: int) -> int:
         """New tokens, at most."""

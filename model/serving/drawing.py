@@ -9,9 +9,9 @@ import time
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from model.png import data_url, png
 from model.serving.answering import Asked
 from model.serving.desk import Desk, usage
-from model.serving.pictures import data_url, png
 from model.serving.refusals import DOCUMENTED, NotTaken
 from model.serving.requests import ImageRequest
 
@@ -65,7 +65,7 @@ def router(desk: Desk) -> APIRouter:
         return ImageAnswer(
             created=int(time.time()),
             system_fingerprint=ended[0].checkpoint,
-            seed=seed % 2**63,
+            seed=seed,
             output_format="png",
             data=data,
             usage={

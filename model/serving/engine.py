@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,9 @@ from model.serving.slots import Slots
 from model.text_stream import TextStream
 
 EMBEDDED = 64
-"""States that are computed at once."""
+"""Texts and pictures whose states are made in one turn, at most."""
+READ_AT_ONCE = 8_192
+"""Tokens that go through the network at once, the padding of shorter rows among them: that bounds what a step takes."""
 
 
 class Busy(Exception):
@@ -77,6 +79,8 @@ class Engine:
         self._runners = [_Runner(who, settings.rows)]
         self._waiting: deque[Making] = deque()
         self._embeddings: deque[_Embedding] = deque()
+        self._read: deque[tuple[_Embedding, Answering, list[int], bool]] = deque()
+        """Of those the ones whose ids are known, and who knows them."""
         self._next: Answering | None = None
         self._stopping = False
         self._bell = threading.Condition()
@@ -106,7 +110,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Answers that wait for a place."""
-        return len(self._waiting) + len(self._embeddings)
+        return len(self._waiting) + len(self._embeddings) + len(self._read)
 
     def submit(self, rows: Sequence[Making]) -> None:
         """Takes all rows of a request, or none.
@@ -147,7 +151,8 @@ class Engine:
     def _refuse(self, more: int) -> None:
         if self._stopping or not self.alive:
             raise Stopped("the server is stopping")
-        held = len(self._waiting) + -(-len(self._embeddings) // EMBEDDED) + self.running
+        embeddings = -(-(len(self._embeddings) + len(self._read)) // EMBEDDED)
+        held = len(self._waiting) + embeddings + self.running
         if held + more > self.settings.rows + self.settings.queue:
             raise Busy(max(1, round(self._seconds * held / self.settings.rows)))
 
@@ -163,16 +168,18 @@ class Engine:
     def _turn(self) -> bool:
         """One step of all rows; False once there is nothing left to do."""
         with self._bell:
-            while not (self._waiting or self._embeddings or self.running or self._next or self._stopping):
+            while not (self.waiting or self.running or self._next or self._stopping):
                 self._bell.wait()
-            if self._stopping and not (self._waiting or self._embeddings or self.running):
+            if self._stopping and not (self.waiting or self.running):
                 return False
             if self._next is not None:
                 self._runners.append(_Runner(self._next, self.settings.rows))
                 self._next, self.switches = None, self.switches + 1
             taken = self._due()
-            wanted = [self._embeddings.popleft() for _ in range(min(EMBEDDED, len(self._embeddings)))]
-        self._embed(self._runners[-1].who, wanted)
+            some = 0 if self._read else min(EMBEDDED, len(self._embeddings))
+            wanted = [self._embeddings.popleft() for _ in range(some)]
+        self._ready(self._runners[-1].who, wanted)
+        self._embed()
         self._begin(self._runners[-1], taken)
         for runner in self._runners:
             for pool in list(runner.pools.values()):
@@ -215,8 +222,10 @@ class Engine:
             guided = row.sampling.modalities != "text" and row.sampling.guidance != 1
             groups.setdefault(row.sampling.guidance if guided else 1.0, []).append((row, ids))
         for weight, members in groups.items():
-            pool, rows = runner.pools[weight != 1], [row for row, _ in members]
-            self._guarded(runner, pool, partial(pool.take_in, rows, [ids for _, ids in members]), rows)
+            pool = runner.pools[weight != 1]
+            for few in at_once(members, lambda member: len(member[1])):
+                rows = [row for row, _ in few]
+                self._guarded(runner, pool, partial(pool.take_in, rows, [ids for _, ids in few]), rows)
 
     def _guarded(
         self, runner: _Runner, pool: Slots, work: Callable[[], Any], newcomers: Sequence[Making] = ()
@@ -247,21 +256,43 @@ class Engine:
             self._seconds += 0.1 * (now - pool.rows[r].since - self._seconds)
         pool.let_go(gone)
 
-    def _embed(self, who: Answering, wanted: Sequence[_Embedding]) -> None:
-        ready = []
+    def _ready(self, who: Answering, wanted: Sequence[_Embedding]) -> None:
+        """Finds the ids of what is to be embedded."""
         for one in wanted:
             if one.found.set_running_or_notify_cancel():
                 try:
-                    ready.append((one, *one.prepare(who)))
+                    self._read.append((one, who, *one.prepare(who)))
                 except Exception as error:
                     one.found.set_exception(error)
-        if not ready:
+
+    def _embed(self) -> None:
+        """Makes as many states as fit into one step."""
+        if not self._read:
             return
+        who = self._read[0][1]
+        same = [one for one in self._read if one[1] is who]
+        few = next(at_once(same, lambda one: len(one[2])))
+        for _ in few:
+            self._read.popleft()
         try:
-            states = who.embed([ids for _, ids, _ in ready], [pictured for _, _, pictured in ready])
+            states = who.embed([ids for _, _, ids, _ in few], [pictured for *_, pictured in few])
         except Exception as error:
-            for one, _, _ in ready:
+            for one, *_ in few:
                 one.found.set_exception(error)
             return
-        for (one, ids, _), state in zip(ready, states, strict=True):
+        for (one, _, ids, _), state in zip(few, states, strict=True):
             one.found.set_result((state, len(ids), who.id))
+
+
+def at_once(some: Sequence[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
+    """Cuts a sequence, in its order, where the longest times how many would go beyond READ_AT_ONCE tokens."""
+    few: list[Any] = []
+    longest = 0
+    for one in some:
+        longest = max(longest, length(one))
+        if few and longest * (len(few) + 1) > READ_AT_ONCE:
+            yield few
+            few, longest = [], length(one)
+        few.append(one)
+    if few:
+        yield few

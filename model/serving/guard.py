@@ -1,7 +1,7 @@
 """What stands before the API: who may ask, how much, and how long they may take to say it.
 
-A request is taken whole before anything is done with it, within a limit of bytes and seconds; keys are compared by their
-hashes, in constant time, and held nowhere else.
+A request is taken whole before anything is done with it, within a limit of bytes (its own, and of all that are held at once)
+and seconds; one whose client goes away is given up. Keys are compared by their hashes, in constant time, and held nowhere else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.serving.refusals import refusal
 from model.serving.settings import ServeConfig
 
+RETRY_AFTER = "5"
+"""Seconds."""
 OPEN = ("/", "/healthz")
 """Asked without a key: a page that asks for one, and whether the server lives."""
 POLICY = (
@@ -58,12 +60,14 @@ class Guard:
         self, app: ASGIApp, settings: ServeConfig, keys: Keys, answered: Callable[[str, int, float], None]
     ) -> None:
         self.app, self.settings, self.keys, self.answered = app, settings, keys, answered
+        self.held = 0
+        """Bytes of all requests that are heard or answered now."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.monotonic(), [0]
+        began, status, heard = time.monotonic(), [0], Heard(self)
 
         async def patient(message: Message) -> None:
             """Sends, to a client that takes what it asked for."""
@@ -76,56 +80,98 @@ class Guard:
                 await send(message)
 
         try:
-            refused, body = await self._heard(scope, receive)
+            refused = await self._refused(scope, receive, heard)
             if refused is not None:
                 await refused(scope, receive, patient)
             else:
-                await self.app(scope, _again(body, receive), patient)
+                await while_there(self.app, scope, heard.body, receive, patient)
         except TimeoutError:
             return  # it does not read: the connection is closed, and its rows end
         except Exception:
             status[0] = 500
             raise
         finally:
+            heard.forget()
             route = getattr(scope.get("route"), "path", "other")
             self.answered(route, status[0] or 499, time.monotonic() - began)
 
-    async def _heard(self, scope: Scope, receive: Receive) -> tuple[Response | None, bytes]:
-        """The whole request, or the answer to one that is not taken."""
+    async def _refused(self, scope: Scope, receive: Receive, heard: Heard) -> Response | None:
+        """Takes the whole request; the answer to one that is not taken."""
         most, close = self.settings.max_body, {"connection": "close"}
         if scope["path"] not in OPEN and not self.keys.let(scope["headers"]):
             said = {"www-authenticate": "Bearer", **close}
             wanted = "give a key of this server: Authorization: Bearer …"
-            return refusal(401, wanted, code="invalid_api_key", headers=said), b""
+            return refusal(401, wanted, code="invalid_api_key", headers=said)
         too_large = refusal(413, f"a request has at most {most:,} bytes", code="too_large", headers=close)
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or len(length) > 15 or int(length) > most:
-            return too_large, b""
-        parts, size = [], 0
+            return too_large
         try:
             async with asyncio.timeout(self.settings.patience):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         break
-                    part = message.get("body", b"")
-                    parts.append(part)
-                    size += len(part)
-                    if size > most:
-                        return too_large, b""
+                    heard.add(message.get("body", b""))
+                    if heard.size > most:
+                        return too_large
+                    if self.held > self.settings.max_held:
+                        full = "too many large requests at once: come again"
+                        return refusal(
+                            429, full, code="queue_full", headers={"retry-after": RETRY_AFTER, **close}
+                        )
                     if not message.get("more_body"):
                         break
         except TimeoutError:
             late = f"the request did not come within {self.settings.patience:g} s"
-            return refusal(408, late, code="too_slow", headers=close), b""
-        return None, b"".join(parts)
+            return refusal(408, late, code="too_slow", headers=close)
+        return None
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives what was received already, then what comes."""
+class Heard:
+    """The body of a request, as far as it came; its bytes count among those that are held."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard, self._parts, self.size = guard, list[bytes](), 0
+
+    def add(self, part: bytes) -> None:
+        self._parts.append(part)
+        self.size += len(part)
+        self._guard.held += len(part)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+    def forget(self) -> None:
+        self._guard.held -= self.size
+        self._parts, self.size = [], 0
+
+
+async def while_there(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Has an app answer a request that was received, as long as its client is there: rows of one who has gone would keep their
+    places."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    gone = asyncio.Event()
 
     async def next_message() -> Message:
-        return left.pop() if left else await receive()
+        if left:
+            return left.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
 
-    return next_message
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    answering, watching = asyncio.create_task(app(scope, next_message, send)), asyncio.create_task(watch())
+    try:
+        await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            await answering
+    finally:
+        watching.cancel()
+        if not answering.done():
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)

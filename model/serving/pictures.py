@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
-from PIL import Image
 
 from storage import media
 from storage.limits import Limits
@@ -49,13 +47,21 @@ class Shown:
         return self.scaled[side]
 
 
-def shown(url: str, limits: Limits, side: int, fetch: Fetch | None) -> Shown:
-    """The picture of a `data:` URL, or of another one if there is something that fetches it; scaled to one side.
+def came(url: str, fetch: Fetch | None) -> bytes:
+    """The file in a `data:` URL, or behind another one if there is something that fetches it.
+
+    Raises:
+        PictureError: there is none.
+    """
+    return _decoded(url) if url[:5].lower() == "data:" else _fetched(url, fetch)
+
+
+def shown(raw: bytes, limits: Limits, side: int) -> Shown:
+    """The picture in a file, scaled to one side.
 
     Raises:
         PictureError: it is no picture that is taken.
     """
-    raw = _decoded(url) if url[:5].lower() == "data:" else _fetched(url, fetch)
     try:
         made = Shown(media.normalise(raw, limits).image)
         made.pixels(side)
@@ -71,7 +77,7 @@ def _decoded(url: str) -> bytes:
     if not comma:
         raise PictureError('a data: URL looks like "data:image/png;base64,…"')
     if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
+        return unquote_to_bytes(body.encode("utf-8", "replace"))
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -89,17 +95,3 @@ def _fetched(url: str, fetch: Fetch | None) -> bytes:
         return fetch(url)
     except FetchRefused as error:
         raise PictureError(f"the picture could not be fetched: {error}") from error
-
-
-def png(pixels: np.ndarray, side: tuple[int, int] | None = None) -> bytes:
-    """A PNG of uint8 `[h, w, 3]`, enlarged pixel by pixel if another size (width, height) is asked for."""
-    picture, out = Image.fromarray(pixels), io.BytesIO()
-    if side is not None and side != picture.size:
-        picture = picture.resize(side, Image.Resampling.NEAREST)
-    picture.save(out, "PNG")
-    return out.getvalue()
-
-
-def data_url(image: bytes) -> str:
-    """A PNG as a `data:` URL."""
-    return "data:image/png;base64," + base64.b64encode(image).decode()

@@ -40,10 +40,10 @@ class Sampled(Body):
         temperature, top_p = (0.0, 1.0) if made == "text" else (1.0, PICTURE_TOP_P)
         return Sampling(
             temperature=temperature if self.temperature is None else self.temperature,
-            top_p=(1.0 if self.temperature is not None else top_p) if self.top_p is None else self.top_p,
+            top_p=top_p if self.top_p is None else self.top_p,
             top_k=self.top_k,
             guidance=usual if self.guidance is None else self.guidance,
-            seed=seed % LARGEST,
+            seed=seed,
             max_tokens=most,
             modalities=made,
         )

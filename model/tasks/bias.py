@@ -8,12 +8,14 @@ from model.evaluate import Score
 from model.outcome import Asked, Outcome, worst
 from model.tasks.task import Given, Task
 
+CHRF = "chrf"
 LOOKED_AT = ("language", "source", "label", "people")
 LEAVES_OUT = ("memorisation", "safety", "retrieval", "perplexity", "text_to_image")
 
 
 class Bias(Task):
-    """The first score of every task by group (language, source, label, people that a text speaks of), and the worst one."""
+    """A score of every task by group (language, source, label, people that a text speaks of), and the worst one: chrF where
+    there is one, since few long texts are repeated exactly, else the task's first."""
 
     after = True
     least: int = Field(20, ge=2, description="Groups of fewer items are not reported.")
@@ -23,7 +25,7 @@ class Bias(Task):
         for task, outcome in sorted(given.done.items()):
             if task in LEAVES_OUT or not outcome.found:
                 continue
-            metric = next(iter(outcome.found))
+            metric = CHRF if CHRF in outcome.found else next(iter(outcome.found))
             asked = [
                 Asked(one.sample_id, "", one.expected, subsets=self.groups(one, given))
                 for one in outcome.asked

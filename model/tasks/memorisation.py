@@ -12,6 +12,7 @@ from rapidfuzz import fuzz, process
 from model.evaluate import nearest_by_pixels
 from model.measures import Counted, mean
 from model.outcome import Asked, Outcome
+from model.png import data_url, png
 from model.tasks.task import Given, Task, answered
 
 KNOWN = """
@@ -25,8 +26,8 @@ WHERE m.split = 'train' AND image_id IS NOT NULL ORDER BY md5(image_id) LIMIT $m
 
 
 class Memorisation(Task):
-    """The share of outputs, texts of other tasks and drawn pictures, that nearly repeat a training row; beside it stands the
-    share of what would have been right: a corpus that repeats itself makes repeats right."""
+    """The share of outputs, texts of other tasks and drawn pictures, that nearly repeat one of the training rows that are looked
+    at; beside it stands the share of what would have been right: a corpus that repeats itself makes repeats right."""
 
     after = True
     likeness: float = Field(
@@ -42,7 +43,7 @@ class Memorisation(Task):
     )
 
     def run(self, given: Given) -> Outcome | None:
-        told = [(one, said) for one, said in answered(given) if len(one.expected) >= self.least]
+        told = [(a, said) for a, said in answered(given) if max(len(a.expected), len(said)) >= self.least]
         order = np.random.Generator(np.random.Philox(0)).permutation(len(told))[: self.texts]
         told = [told[at] for at in sorted(order.tolist())]
         with given.snapshot.connect() as db:
@@ -54,9 +55,9 @@ class Memorisation(Task):
             beside["repeats"] = mean(self.repeats([one.expected for one in asked], known))
         if not asked:
             return None
-        further = self.drawn(given)
+        parts = self.drawn(given)
         asked = [Asked(a.sample_id, a.lang, a.expected, part=f"{a.task} {a.part}".strip()) for a in asked]
-        return Outcome(self.name(), asked, said, found, "references", beside, further=further)
+        return Outcome(self.name(), asked, said, found, "references", beside, parts=parts)
 
     def repeats(self, texts: Sequence[str], known: dict[str, str]) -> list[bool]:
         """Whether each text is that of a training row, or nearly."""
@@ -71,7 +72,7 @@ class Memorisation(Task):
                 seen[text] = bool(near) and len(text) >= self.least
         return [seen[fold(text)] for text in texts]
 
-    def drawn(self, given: Given) -> list:
+    def drawn(self, given: Given) -> list[Outcome]:
         """The shares of drawn and of held-out pictures that nearly repeat a training picture."""
         hands, outcome = given.hands, given.done.get("caption")
         if hands.draw is None or hands.pixels is None or outcome is None or not self.pictures:
@@ -84,10 +85,11 @@ class Memorisation(Task):
         known = self.seen(ids, given)
         made = hands.draw([(one.lang, one.expected) for one in shown])
         real = self.seen([one.image_id for one in shown], given)
-        asked = [Asked(one.sample_id, "", "") for one in shown]
+        asked = [Asked(one.sample_id, "", one.expected, part="picture") for one in shown]
         found = {"picture_repeats": mean(self.near(made, known))}
         beside = {"picture_repeats": mean(self.near(real, known))}
-        return Outcome(self.name(), asked, [""] * len(asked), found, "references", beside).scores()
+        said = [data_url(png(one)) for one in made]
+        return [Outcome(self.name(), asked, said, found, "references", beside)]
 
     def seen(self, ids: Sequence[str], given: Given) -> np.ndarray:
         """Pictures as a model would draw them, through its image tokenizer: what that blurs is no difference."""

@@ -12,6 +12,7 @@ from model.evaluate import Score
 from model.frechet import frechet
 from model.judge import Judge
 from model.measures import Counted, mean
+from model.png import data_url, png
 from model.outcome import ALL, Asked, Outcome
 from model.tasks.caption import combination
 from model.tasks.task import Given, Task, asked_of, rows
@@ -52,7 +53,7 @@ class TextToImage(Task):
             found["clip_score"], beside["clip_score"], found["real_clip_score"] = alike
         if not found:
             return None
-        said = ["" for _ in asked]
+        said = [data_url(png(one)) for one in drawn]
         return Outcome(self.name(), asked, said, found, "shuffled", beside, further=further)
 
     def items(self, given: Given) -> list[Asked]:

@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import train
-from flows.config import ConfigError
-from flows.serve import KEYS, run
+from flows import comparing, train
+from flows.config import ConfigError, read
+from flows.serve import KEYS, fetcher, run
+from model.serving.pictures import FetchRefused
 from storage import champions
 from tests.flows.serving import until
+from tests.serving import folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -133,6 +135,47 @@ def test_the_readme_asks_it_by_curl(served: Any, tmp_path: Path) -> None:
         ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     ).stdout
     assert '"choices"' in said and '"b64_json"' in said and '"error"' not in said
+
+
+def test_a_checkpoint_through_the_server_says_what_it_says_itself(
+    trained: Any, served: Any, ids: list[str]
+) -> None:
+    _, url = served
+    asked = comparing.Wish(
+        ids[0], base_url=f"{url}/v1", model="millrace", names=("caption", "vqa"), most=4, api_key_env=""
+    )
+    done = comparing.run(trained.config, asked)
+    assert done["unanswered"] == 0 and len(done["items"]) >= 8
+    for one in done["items"]:  # an endpoint is given more tokens, since its words may be shorter
+        assert one["theirs"].startswith(one["ours"].strip()), one
+    assert any(one["ours"].strip() for one in done["items"])
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_pictures_behind_urls_come_by_the_rules_of_fetching(
+    trained: Any, allowed: bool, tmp_path: Path
+) -> None:
+    settings = read(trained.config)
+    picture = tmp_path / "seen.png"
+    Image.new("RGB", (40, 40), "yellow").save(picture)
+    near = {"allow": ("127.0.0.0/8",) if allowed else (), "run_deadline": 0.01}
+    changed = {
+        "serve": settings.serve.model_copy(update={"remote_images": True}),
+        "fetch": settings.fetch.model_copy(update=near),
+    }
+    with (
+        folder(picture.parent) as url,
+        fetcher(settings.model_copy(update=changed), settings.open_store()) as fetch,
+    ):
+        if allowed:
+            assert fetch(f"{url}/seen.png") == picture.read_bytes()
+            with pytest.raises(FetchRefused):
+                fetch(f"{url}/none.png")
+        else:
+            with pytest.raises(FetchRefused, match="forbidden_address"):
+                fetch(f"{url}/seen.png")
+    with fetcher(settings, settings.open_store()) as none:
+        assert none is None
 
 
 def test_a_new_champion_answers_and_the_end_is_graceful(trained: Any, served: Any, ids: list[str]) -> None:

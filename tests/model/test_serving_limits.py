@@ -22,6 +22,7 @@ from PIL import Image
 from model.generate import Model
 from model.sampling import Sampling
 from model.serving.answering import Answering
+from model.serving.engine import READ_AT_ONCE, at_once
 from model.serving.making import Making
 from model.serving.pictures import FetchRefused
 from model.serving.settings import ServeConfig
@@ -252,6 +253,64 @@ def test_who_goes_away_takes_no_place(who: Answering) -> None:
         while made.engine.running and time.monotonic() < deadline:
             time.sleep(0.01)
         assert made.engine.running == 0
+
+
+def test_who_goes_away_without_a_stream_takes_no_place_either(who: Answering) -> None:
+    with serving(who, ServeConfig(max_tokens=100_000)) as made:
+        body = {"prompt": "a", "max_tokens": 100_000, "temperature": 50, "n": 8}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{made.url}/v1/completions", json=body, timeout=0.5)
+        deadline = time.monotonic() + 20
+        while made.engine.running and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert made.engine.running == 0 and made.engine.waiting == 0
+        told = httpx.post(f"{made.url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, timeout=60)
+        assert told.status_code == 200
+
+
+def test_many_large_requests_at_once_are_told_to_come_again(who: Answering) -> None:
+    with serving(who, ServeConfig(max_body=1 << 20, max_held=1 << 20, patience=5)) as made:
+        head = b"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 999999\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", made.port), timeout=20) as first:
+            first.sendall(head + b" " * 900_000)
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                second = httpx.post(made.url + CHAT, content=b" " * 900_000, timeout=30)
+                if second.status_code == 429:
+                    break
+            assert "at once" in refused(second, 429)
+            assert httpx.get(f"{made.url}/healthz").status_code == 200
+        body = {"prompt": "a" + " " * 900_000, "max_tokens": 2}
+        while time.monotonic() < deadline:  # once the first has gone there is room
+            again = httpx.post(f"{made.url}/v1/completions", json=body, timeout=60)
+            if again.status_code != 429:
+                break
+        assert again.status_code == 400, "too many characters, and heard whole"
+
+
+def test_what_is_no_unicode_is_a_mistake_of_the_request(served: Served) -> None:
+    lone = '"\\ud800"'
+    for path, body in (
+        (CHAT, f'{{"messages": [{{"role": "user", "content": {lone}}}]}}'),
+        (CHAT, f'{{"messages": [{{"role": "user", "content": [{{"type": "text", "text": {lone}}}]}}]}}'),
+        ("/v1/completions", f'{{"prompt": {lone}}}'),
+        ("/v1/completions", f'{{"prompt": "a", "stop": {lone}}}'),
+        ("/v1/images/generations", f'{{"prompt": {lone}}}'),
+        ("/v1/embeddings", f'{{"input": {lone}}}'),
+        ("/v1/embeddings", '{"input": "data:image/png,\\ud800"}'),
+    ):
+        headers = {"content-type": "application/json"}
+        told = httpx.post(served.url + path, content=body.encode(), headers=headers, timeout=30)
+        assert 400 <= told.status_code < 500, (path, told.text)
+
+
+def test_what_is_read_at_once_is_bounded() -> None:
+    lengths = [5000, 3000, 2000, 9000, 1, 1]
+    cut = list(at_once(lengths, lambda length: length))
+    assert [length for few in cut for length in few] == lengths
+    assert all(len(few) == 1 or max(few) * len(few) <= READ_AT_ONCE for few in cut)
+    assert cut == [[5000], [3000, 2000], [9000], [1, 1]]
+    assert list(at_once([], lambda length: length)) == []
 
 
 def test_the_page_asks_nobody_else(served: Served) -> None:

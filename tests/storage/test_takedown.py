@@ -92,7 +92,8 @@ def test_rows_leave_every_version_and_delta_reads_them_all(used: Store) -> None:
     texts = (b"first words of b2", b"other words of b2")
     assert not [name for name, data in everything(used).items() if any(one in data for one in texts)]
     assert takedown.waiting(used) == [] and [one["genuine"] for one in takedown.records(used)] == [True]
-    assert takedown.is_forgotten(used, GONE) and not takedown.is_forgotten(used, "a1")
+    refused = Blocklist.load(used)
+    assert refused.holds("sample", GONE) and not refused.holds("sample", "a1")
 
 
 def test_answers_go_whose_prompt_or_baseline_was_the_rows_text(used: Store) -> None:
@@ -266,7 +267,7 @@ def test_a_backup_takes_the_key_along_and_nobody_else_may_read_it(used: Store, t
     done(used)
     backup(used, tmp_path / "backup")
     again = Store.open(restore(tmp_path / "backup", tmp_path / "again"))
-    assert takedown.is_forgotten(again, GONE)
+    assert Blocklist.load(again).holds("sample", GONE)
     for folder in (tmp_path / "backup", again.path):
         assert (folder / "forget.key").stat().st_mode & 0o777 == 0o600
 
