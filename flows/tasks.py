@@ -32,7 +32,6 @@ from storage.groups_of_people import spoken_of
 from storage.snapshot import Snapshot
 from storage.store import Store
 
-
 DRAWING = "text_to_image"
 
 

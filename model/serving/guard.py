@@ -165,7 +165,8 @@ async def while_there(app: ASGIApp, scope: Scope, body: bytes, receive: Receive,
             pass
         gone.set()
 
-    answering, watching = asyncio.create_task(app(scope, next_message, send)), asyncio.create_task(watch())
+    answering: asyncio.Future[None] = asyncio.ensure_future(app(scope, next_message, send))
+    watching: asyncio.Future[None] = asyncio.ensure_future(watch())
     try:
         await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
         if answering.done():

@@ -77,7 +77,7 @@ def _decoded(url: str) -> bytes:
     if not comma:
         raise PictureError('a data: URL looks like "data:image/png;base64,…"')
     if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body.encode("utf-8", "replace"))
+        return unquote_to_bytes(body)
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:

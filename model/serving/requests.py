@@ -5,13 +5,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from model.config import PICTURE_TOP_P
 from model.sampling import Modalities, Sampling
 
-Word = Annotated[str, Field(max_length=200)]
 LARGEST = 2**63 - 1
+
+
+def whole(text: str) -> str:
+    """The same text. JSON can spell half a character (a lone surrogate), which no encoding and no tokenizer has."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("is no text: half a character (a surrogate) stands alone in it") from None
+    return text
+
+
+Said = Annotated[str, AfterValidator(whole)]
+Word = Annotated[Said, Field(max_length=200)]
 
 
 class Body(BaseModel):
@@ -59,7 +72,7 @@ class StreamOptions(BaseModel):
 class Texted(Sampled):
     """What requests for text share."""
 
-    stop: Annotated[str, Field(max_length=1000)] | list[Word] | None = None
+    stop: Annotated[Said, Field(max_length=1000)] | list[Word] | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     task: Word | None = Field(
@@ -77,7 +90,7 @@ class Url(BaseModel):
     """Where a picture is, or the picture itself."""
 
     model_config = ConfigDict(extra="ignore")
-    url: str = Field(description="data:image/png;base64,…")
+    url: Said = Field(description="data:image/png;base64,…")
 
 
 class PicturePart(BaseModel):
@@ -93,7 +106,7 @@ class TextPart(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     type: Literal["text"]
-    text: str
+    text: Said
 
 
 class Message(BaseModel):
@@ -101,7 +114,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Annotated[TextPart | PicturePart, Field(discriminator="type")]] | None = None
+    content: Said | list[Annotated[TextPart | PicturePart, Field(discriminator="type")]] | None = None
 
     @property
     def words(self) -> str:
@@ -136,7 +149,7 @@ class ChatRequest(Texted):
 class CompletionRequest(Texted):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+    prompt: Said | list[Said] | list[int] | list[list[int]] = Field(
         description="Text to go on from, or ids; a list of them gives an answer each."
     )
 
@@ -153,7 +166,7 @@ class CompletionRequest(Texted):
 class ImageRequest(Sampled):
     """`POST /v1/images/generations`."""
 
-    prompt: str = Field(description="What is to be drawn.")
+    prompt: Said = Field(description="What is to be drawn.")
     size: str | None = Field(
         default=None, max_length=20, description='"auto", or width x height as "256x256".'
     )
@@ -165,7 +178,7 @@ class ImageRequest(Sampled):
 class EmbeddingRequest(Body):
     """`POST /v1/embeddings`: a text that is a `data:image/…` URL is a picture."""
 
-    input: str | list[str] | list[int] | list[list[int]]
+    input: Said | list[Said] | list[int] | list[list[int]]
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: int | None = Field(default=None, ge=1, le=LARGEST)
     lang: Word | None = None

@@ -22,7 +22,9 @@ class ServeConfig(Settings):
     max_prompt: int = Field(default=2048, ge=1, description="Longest prompt, in tokens, pictures included.")
     max_body: int = Field(default=16 << 20, ge=1024, description="Longest request, in bytes.")
     max_held: int = Field(
-        default=256 << 20, ge=1024, description="Bytes of all requests at once, beyond which new ones are told to come again."
+        default=256 << 20,
+        ge=1024,
+        description="Bytes of all requests at once, beyond which new ones are told to come again.",
     )
     max_pictures: int = Field(default=8, ge=1, description="Most pictures of a request.")
     max_pixels: int = Field(default=16_000_000, gt=0, description="Most pixels of a picture.")

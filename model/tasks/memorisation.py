@@ -26,8 +26,8 @@ WHERE m.split = 'train' AND image_id IS NOT NULL ORDER BY md5(image_id) LIMIT $m
 
 
 class Memorisation(Task):
-    """The share of outputs, texts of other tasks and drawn pictures, that nearly repeat one of the training rows that are looked
-    at; beside it stands the share of what would have been right: a corpus that repeats itself makes repeats right."""
+    """The share of outputs, texts of other tasks and drawn pictures, that nearly repeat one of the training rows that are
+    looked at; beside it stands the share of what would have been right: a corpus that repeats itself makes repeats right."""
 
     after = True
     likeness: float = Field(

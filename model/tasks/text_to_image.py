@@ -12,8 +12,8 @@ from model.evaluate import Score
 from model.frechet import frechet
 from model.judge import Judge
 from model.measures import Counted, mean
-from model.png import data_url, png
 from model.outcome import ALL, Asked, Outcome
+from model.png import data_url, png
 from model.tasks.caption import combination
 from model.tasks.task import Given, Task, asked_of, rows
 

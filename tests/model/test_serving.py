@@ -120,6 +120,7 @@ def test_mixed_answers_come_in_order(client: openai.OpenAI, who: Answering) -> N
         model="millrace",
         messages=message("a dark picture"),
         temperature=3.0,
+        top_p=1.0,
         seed=seed,
         max_tokens=80,
         extra_body={"modalities": ["text", "image"], "guidance": 3.0},

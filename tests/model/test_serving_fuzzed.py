@@ -60,7 +60,12 @@ def ask(
 
 
 def some(
-    operation: Any, mode: GenerationMode, number: int, client: httpx.Client, statuses: Counter[int], drawn: int
+    operation: Any,
+    mode: GenerationMode,
+    number: int,
+    client: httpx.Client,
+    statuses: Counter[int],
+    drawn: int,
 ) -> None:
     """Sends up to so many."""
 

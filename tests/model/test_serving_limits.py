@@ -256,14 +256,18 @@ def test_who_goes_away_takes_no_place(who: Answering) -> None:
 
 
 def test_who_goes_away_without_a_stream_takes_no_place_either(who: Answering) -> None:
-    with serving(who, ServeConfig(max_tokens=100_000)) as made:
-        body = {"prompt": "a", "max_tokens": 100_000, "temperature": 50, "n": 8}
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{made.url}/v1/completions", json=body, timeout=0.5)
-        deadline = time.monotonic() + 20
-        while made.engine.running and time.monotonic() < deadline:
+    with serving(who) as made:
+        body = {"prompt": "a", "max_tokens": 50, "n": 8}
+        with kept_busy(made):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{made.url}/v1/completions", json=body, timeout=0.5)
+            deadline = time.monotonic() + 20
+            while not all(row.cancelled for row in made.engine._waiting) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert [row.cancelled for row in made.engine._waiting] == [True] * 8
+        while made.engine.waiting and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert made.engine.running == 0 and made.engine.waiting == 0
+        assert made.engine.tokens <= 1, "nothing is made for who has gone"
         told = httpx.post(f"{made.url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, timeout=60)
         assert told.status_code == 200
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +211,16 @@ def test_refusals_insults_and_personal_data_are_found_word_for_word(snapshot: Sn
 def test_the_worst_group_is_named(snapshot: Snapshot) -> None:
     told = run(snapshot, "caption", lambda one: one.expected if one.lang == "en" else "x")
     hands = Hands(people=lambda lang, text: ["stars"] if "star" in text else [])
-    found = load("bias", {"least": 2}).run(Given(snapshot, lambda a: [], hands=hands, done={"caption": told}))
+    exact = replace(told, found={"exact": told.found["exact"]})  # as of a task that knows no other measure
+    done = {"caption": told, "vqa": exact}
+    found = load("bias", {"least": 2}).run(Given(snapshot, lambda a: [], hands=hands, done=done))
     assert found is not None
     scores = score(found)
-    assert scores["caption exact", "all"] == 0.5 and scores["caption exact", "language en"] == 1
-    assert scores["caption exact", "worst group: label star"] == pytest.approx(1 / 3, abs=1e-3)
-    assert ("caption exact", "people stars") not in scores, "one item is no group"
+    assert scores["vqa exact", "all"] == 0.5 and scores["vqa exact", "language en"] == 1
+    assert scores["vqa exact", "worst group: label star"] == pytest.approx(1 / 3, abs=1e-3)
+    assert ("vqa exact", "people stars") not in scores, "one item is no group"
+    assert scores["caption chrf", "language en"] == 100 > scores["caption chrf", "all"]
+    assert ("caption exact", "all") not in scores, "few long texts are repeated exactly"
 
 
 def test_every_task_is_one_class_with_a_sentence_and_settings_that_refuse_what_they_do_not_know(
