@@ -92,11 +92,7 @@ def run(
     with serve(corpus.path) as base_url, server.api():
         from flows.mill import mill
 
-        template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
-        told = {"base_url": base_url, "seconds": f"{budget:g}", "text_share": f"{chosen.text_share:g}"}
-        told |= {"draw_share": f"{chosen.draw_share:g}", "judged": json.dumps(chosen.judged)}
-        told["tasks"] = json.dumps(chosen.tasks)
-        config.write_text(template.substitute(told), encoding="utf-8")
+        config.write_text(configuration(chosen, base_url, budget), encoding="utf-8")
         say("Prefect is ready; turning the mill")
         done = mill(config=str(config))
     done["seconds"] = round(time.monotonic() - began, 1)
@@ -104,6 +100,19 @@ def run(
     done["planted"] = planted(config, corpus.truth)
     summary(done, config)
     return done
+
+
+def configuration(size: Size, base_url: str, seconds: float) -> str:
+    """What stands in the demo's TOML."""
+    template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
+    return template.substitute(
+        base_url=base_url,
+        seconds=f"{seconds:g}",
+        text_share=f"{size.text_share:g}",
+        draw_share=f"{size.draw_share:g}",
+        judged=json.dumps(size.judged),
+        tasks=json.dumps(size.tasks),
+    )
 
 
 def planted(config: Path, truth: Path) -> list[dict[str, Any]]:

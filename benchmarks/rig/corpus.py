@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from benchmarks.rig.contract import Bench
+from flows.demo import QUICK, configuration
 from pipeline.gallery import corpus, writer
 
 SEED = 0
@@ -43,8 +42,7 @@ PREPARATION = (
 def configure(folder: Path, sources: Path | str, steps: Sequence[str] = ()) -> Path:
     """Writes the demo's configuration, with its store in `folder`, over a gallery's files, or with these sources instead of the
     demo's; with more steps."""
-    template = Template(resources.files("flows").joinpath("demo.toml").read_text("utf-8"))
-    text = template.substitute(base_url="", seconds="1", text_share="0", tasks="[]")
+    text = configuration(QUICK, "", 1)
     dropped = '"sources.url_list"' if isinstance(sources, Path) else "[[sources]]"
     text = "\n\n".join(block for block in text.split("\n\n") if dropped not in block)
     text = overridden(text, "[tokens.image]", FITTED_CHEAPLY)
