@@ -183,7 +183,10 @@ def fetcher(settings: Any, store: Any) -> Iterator[Any]:
     with Web(settings.fetch.model_copy(update=limits), Refused.of(store)) as web:
 
         def fetch(url: str) -> bytes:
-            found = web.get(url, IMAGES)
+            try:  # also for its host's turn there is no longer wait
+                found = web.ask(url, IMAGES).result(settings.serve.patience)
+            except TimeoutError:
+                raise FetchRefused("deadline") from None
             web.asides()  # of consent and attempts nothing is stored here
             if found.body is None:
                 raise FetchRefused(found.error or "nothing came")

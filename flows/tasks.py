@@ -188,16 +188,21 @@ def answerer(room: Room, loaded: Loaded) -> Callable[[Sequence[Asked]], list[str
 
 
 def name_of(
-    checkpoint: str, snapshot: Snapshot, config: Config, task: Task, others: Sequence[Task] = ()
+    checkpoint: str,
+    snapshot: Snapshot,
+    config: Config,
+    task: Task,
+    measures: Sequence[str],
+    others: Sequence[Task] = (),
 ) -> str:
-    """The evaluation of one task on a checkpoint and a snapshot's held-out rows under these settings; `others` are those whose
-    answers it looks at."""
+    """The evaluation of one task on a checkpoint and a snapshot's held-out rows under these settings, by measures that could be
+    taken (a CLIP score asks for weights); `others` are the tasks whose answers it looks at."""
     asked = config.evaluate
     said: list[Any] = [asked.split, asked.max_items, asked.attributes, asked.judged]
     said += [asked.guidance, asked.top_p, asked.candidates]
     said += [[one.name(), one.model_dump(mode="json")] for one in others]
     if task.name() == DRAWING:
-        said.append(config.image_text.model_dump(mode="json"))
+        said += [config.image_text.model, config.image_text.pretrained, sorted(measures)]
     told = [checkpoint, snapshot.content_hash, task.name(), task.model_dump(mode="json"), said]
     return f"task-{task.name()}-{digest(told)[:12]}"
 
@@ -234,7 +239,9 @@ def run(config: Config, checkpoint: str, names: Sequence[str] = ()) -> dict[str,
         if one.name() not in done:
             continue
         others = [other for other in all_ if one.after and not other.after]
-        evaluation, scores = name_of(loaded.id, snapshot, config, one, others), done[one.name()].scores()
+        outcome = done[one.name()]
+        evaluation = name_of(loaded.id, snapshot, config, one, [*outcome.found], others)
+        scores = outcome.scores()
         keep(store, evaluation, loaded, done[one.name()], scores)
         made += [{"evaluation": evaluation, **asdict(score)} for score in scores]
     if not made:

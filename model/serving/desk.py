@@ -16,7 +16,7 @@ from model.serving.answering import Asked
 from model.serving.engine import Engine
 from model.serving.making import Making, Told
 from model.serving.metrics import Metrics
-from model.serving.pictures import Fetch, Shown, came, shown
+from model.serving.pictures import Fetch, Shown, decoded, fetched, is_data, shown
 from model.serving.refusals import NotTaken
 from model.serving.requests import LARGEST, Sampled, Texted
 from model.serving.settings import ServeConfig
@@ -75,9 +75,14 @@ class Desk:
         found: dict[str, Shown] = {}
         for url in urls:
             if url not in found:
-                raw = await asyncio.get_running_loop().run_in_executor(self.fetchers, came, url, self.fetch)
+                raw = await self._raw(url)
                 found[url] = await self.apart(shown, raw, self.limits, self.engine.who.side)
         return tuple(found[url] for url in urls)
+
+    async def _raw(self, url: str) -> bytes:
+        if is_data(url):
+            return bytes(await self.apart(decoded, url))
+        return await asyncio.get_running_loop().run_in_executor(self.fetchers, fetched, url, self.fetch)
 
     async def apart(self, work: Any, *arguments: Any) -> Any:
         """Does work on pictures beside the event loop."""

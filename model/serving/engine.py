@@ -222,9 +222,8 @@ class Engine:
             guided = row.sampling.modalities != "text" and row.sampling.guidance != 1
             groups.setdefault(row.sampling.guidance if guided else 1.0, []).append((row, ids))
         for weight, members in groups.items():
-            pool = runner.pools[weight != 1]
             for few in at_once(members, lambda member: len(member[1])):
-                rows = [row for row, _ in few]
+                pool, rows = runner.pools[weight != 1], [row for row, _ in few]  # a failed one was replaced
                 self._guarded(runner, pool, partial(pool.take_in, rows, [ids for _, ids in few]), rows)
 
     def _guarded(

@@ -81,6 +81,8 @@ class Guard:
 
         try:
             refused = await self._refused(scope, receive, heard)
+            if heard.gone:
+                return
             if refused is not None:
                 await refused(scope, receive, patient)
             else:
@@ -111,7 +113,8 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        break
+                        heard.gone = True
+                        return None
                     heard.add(message.get("body", b""))
                     if heard.size > most:
                         return too_large
@@ -133,6 +136,8 @@ class Heard:
 
     def __init__(self, guard: Guard) -> None:
         self._guard, self._parts, self.size = guard, list[bytes](), 0
+        self.gone = False
+        """Whether its client left before all was said."""
 
     def add(self, part: bytes) -> None:
         self._parts.append(part)
@@ -141,7 +146,9 @@ class Heard:
 
     @property
     def body(self) -> bytes:
-        return b"".join(self._parts)
+        """All of it, held once."""
+        self._parts = [b"".join(self._parts)]
+        return self._parts[0]
 
     def forget(self) -> None:
         self._guard.held -= self.size

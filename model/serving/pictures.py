@@ -47,13 +47,9 @@ class Shown:
         return self.scaled[side]
 
 
-def came(url: str, fetch: Fetch | None) -> bytes:
-    """The file in a `data:` URL, or behind another one if there is something that fetches it.
-
-    Raises:
-        PictureError: there is none.
-    """
-    return _decoded(url) if url[:5].lower() == "data:" else _fetched(url, fetch)
+def is_data(url: str) -> bool:
+    """Whether the picture is in the URL itself."""
+    return url[:5].lower() == "data:"
 
 
 def shown(raw: bytes, limits: Limits, side: int) -> Shown:
@@ -71,8 +67,12 @@ def shown(raw: bytes, limits: Limits, side: int) -> Shown:
     return made
 
 
-def _decoded(url: str) -> bytes:
-    """The bytes of a `data:` URL."""
+def decoded(url: str) -> bytes:
+    """The file in a `data:` URL.
+
+    Raises:
+        PictureError: there is none.
+    """
     head, comma, body = url.partition(",")
     if not comma:
         raise PictureError('a data: URL looks like "data:image/png;base64,…"')
@@ -84,7 +84,12 @@ def _decoded(url: str) -> bytes:
         raise PictureError(f"the picture's base64 cannot be read: {error}") from error
 
 
-def _fetched(url: str, fetch: Fetch | None) -> bytes:
+def fetched(url: str, fetch: Fetch | None) -> bytes:
+    """The file behind a URL, if there is something that fetches it.
+
+    Raises:
+        PictureError: there is not, or nothing came.
+    """
     if fetch is None:
         raise PictureError(
             "pictures are taken as data: URLs only; this server fetches none ([serve] remote_images allows it)"

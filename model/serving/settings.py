@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.config import PICTURE_GUIDANCE
 from storage.settings import Settings
@@ -44,3 +44,11 @@ class ServeConfig(Settings):
     lang: str = Field(
         default="en", description="Language of answers where a request names none and the model knows it."
     )
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> ServeConfig:
+        if self.max_held < self.max_body:
+            raise ValueError(
+                "[serve] max_held: at least max_body, or the longest request would never be heard"
+            )
+        return self

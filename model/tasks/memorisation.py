@@ -20,8 +20,8 @@ SELECT text, min(s.sample_id) FROM samples s JOIN members m USING (sample_id)
 WHERE m.split = 'train' AND length(text) >= $least GROUP BY text ORDER BY md5(text) LIMIT $most
 """
 PICTURES = """
-SELECT DISTINCT image_id FROM samples s JOIN members m USING (sample_id)
-WHERE m.split = 'train' AND image_id IS NOT NULL ORDER BY md5(image_id) LIMIT $most
+SELECT image_id, min(s.sample_id) FROM samples s JOIN members m USING (sample_id)
+WHERE m.split = 'train' AND image_id IS NOT NULL GROUP BY image_id ORDER BY md5(image_id) LIMIT $most
 """
 
 
@@ -79,15 +79,20 @@ class Memorisation(Task):
             return []
         shown = list({one.image_id: one for one in outcome.asked if one.image_id}.values())[: self.pictures]
         with given.snapshot.connect() as db:
-            ids = [name for (name,) in db.sql(PICTURES, params={"most": self.shown}).fetchall()]
-        if not shown or not ids:
+            rows = db.sql(PICTURES, params={"most": self.shown}).fetchall()
+        if not shown or not rows:
             return []
-        known = self.seen(ids, given)
+        known = self.seen([image_id for image_id, _ in rows], given)
         made = hands.draw([(one.lang, one.expected) for one in shown])
         real = self.seen([one.image_id for one in shown], given)
-        asked = [Asked(one.sample_id, "", one.expected, part="picture") for one in shown]
-        found = {"picture_repeats": mean(self.near(made, known))}
-        beside = {"picture_repeats": mean(self.near(real, known))}
+        repeats, nearest = self.near(made, known)
+        found = {"picture_repeats": mean(repeats)}
+        beside = {"picture_repeats": mean(self.near(real, known)[0])}
+        of = ["" if not repeated else rows[at][1] for repeated, at in zip(repeats, nearest, strict=True)]
+        asked = [  # a takedown of the repeated row takes the repeat, too
+            Asked(one.sample_id, "", one.expected, part="picture", prompt_id=row)
+            for one, row in zip(shown, of, strict=True)
+        ]
         said = [data_url(png(one)) for one in made]
         return [Outcome(self.name(), asked, said, found, "references", beside)]
 
@@ -98,11 +103,11 @@ class Memorisation(Task):
         assert given.hands.pixels is not None
         return given.hands.pixels(ids)
 
-    def near(self, shown: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Whether the nearest known picture differs by no more than the limit: bool `[n]`."""
-        nearest = known[nearest_by_pixels(known, shown)].astype(np.float32)
-        apart = np.abs(nearest - shown.astype(np.float32)).reshape(len(shown), -1).mean(1)
-        return apart <= self.difference
+    def near(self, shown: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the nearest known picture differs by no more than the limit, and which one it is: bool and int `[n]`."""
+        nearest = nearest_by_pixels(known, shown)
+        apart = np.abs(known[nearest].astype(np.float32) - shown.astype(np.float32))
+        return apart.reshape(len(shown), -1).mean(1) <= self.difference, nearest
 
 
 def fold(text: str) -> str:

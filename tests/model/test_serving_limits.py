@@ -21,11 +21,13 @@ from PIL import Image
 
 from model.generate import Model
 from model.sampling import Sampling
+from model.serving import engine
 from model.serving.answering import Answering
 from model.serving.engine import READ_AT_ONCE, at_once
 from model.serving.making import Making
 from model.serving.pictures import FetchRefused
 from model.serving.settings import ServeConfig
+from model.serving.slots import Slots
 from model.tokenizers import Tokenizers
 from tests.model.greys import pictures
 from tests.model.served import Served, answering, data_url, message, png, serving
@@ -306,6 +308,37 @@ def test_what_is_no_unicode_is_a_mistake_of_the_request(served: Served) -> None:
         headers = {"content-type": "application/json"}
         told = httpx.post(served.url + path, content=body.encode(), headers=headers, timeout=30)
         assert 400 <= told.status_code < 500, (path, told.text)
+
+
+def test_a_mistake_of_ours_ends_those_that_were_read_with_it_alone(
+    who: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_in, calls = Slots.take_in, []
+
+    def second_fails(*arguments: Any) -> None:
+        calls.append(len(calls))
+        if len(calls) == 2:  # the first is of the row that kept it busy
+            raise RuntimeError("ours")
+        take_in(*arguments)
+
+    heard: list[int] = []
+    with serving(who) as made:
+
+        def ask() -> None:
+            body = {"prompt": "a", "max_tokens": 3}
+            heard.append(httpx.post(f"{made.url}/v1/completions", json=body, timeout=60).status_code)
+
+        asking = [threading.Thread(target=ask) for _ in range(2)]
+        with kept_busy(made):  # so that both are taken in at once, one after the other
+            for one in asking:
+                one.start()
+            while made.engine.waiting < 2:
+                time.sleep(0.005)
+            monkeypatch.setattr(engine, "READ_AT_ONCE", 1)
+            monkeypatch.setattr(Slots, "take_in", second_fails)
+        for one in asking:
+            one.join(60)
+    assert sorted(heard) == [200, 500]
 
 
 def test_what_is_read_at_once_is_bounded() -> None:
