@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from flows import drawing, evaluate, ingest, train
+from flows import drawing, evaluate, ingest, tasks, train
 from flows.config import read
 from storage.snapshot import Snapshot
 from storage.store import Store
@@ -65,3 +70,26 @@ def test_the_judge_learns_from_all_real_pictures_but_those_it_judges(config: Pat
     assert not ids & {row["image_id"] for row in judged}
     assert len(ids) == len(known) > PICTURES // 2
     assert any(row["attributes"]["unseen"] for row in known), "things that training never shows are told, too"
+
+
+def test_what_was_drawn_is_kept_and_can_be_judged_again(config: Path) -> None:
+    done = tasks.start(str(config), "latest", ["text_to_image", "caption", "memorisation"])
+    [agreed] = [s for s in done["scores"] if (s["metric"], s["subset"]) == ("agreement", "all")]
+    store = Store.open(config.parent / "stores/drawing", create=False)
+    kept = [row for row in store.read("answers").to_pylist() if row["evaluation_id"] == agreed["evaluation"]]
+    assert len(kept) == DRAWN
+    asked = read(config)
+    parse = evaluate.parser(asked)
+    shown = np.stack([picture(row["output"]) for row in kept])
+    judge = drawing.ready(store, Snapshot.open(store, "latest"), asked.evaluate, parse, shown.shape[1])
+    wanted = [parse(row["expected"]) for row in kept]
+    again = judge.agrees(shown, wanted, "shape") & judge.agrees(shown, wanted, "colour")
+    assert again.mean() == agreed["value"]
+    assert again.tolist() == [json.loads(row["scores"])["agreement"] == 1 for row in kept]
+    repeated = [row for row in store.read("answers").to_pylist() if row["part_of"] == "picture"]
+    assert repeated and all(picture(row["output"]).shape == shown.shape[1:] for row in repeated)
+
+
+def picture(url: str) -> np.ndarray:
+    """The pixels of a PNG in a `data:` URL."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
