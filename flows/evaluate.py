@@ -188,8 +188,8 @@ def of_states(store: Store, config: Config, loaded: Loaded) -> list[Score]:
 
 
 def check_any(found: list[Score], loaded: Loaded, config: Config) -> None:
-    """Raises ConfigError if nothing could be scored."""
-    if not found:
+    """Raises ConfigError if nothing could be scored, and no single task is to be measured that may ask for no picture."""
+    if not found and not config.evaluate.tasks:
         raise ConfigError(
             f"snapshot {loaded.snapshot} holds no {config.evaluate.split} rows with a picture and a text: "
             "mark a source held_out, or raise [splits] test"
@@ -247,9 +247,8 @@ def keep(store: Store, evaluation: str, loaded: Loaded, found: list[Score], answ
         "recorded_at": clock.after(store, "evaluations"),
     }
     keep_answers(store, evaluation, answers)
-    store.append(
-        "evaluations", pa.Table.from_pylist([{**same, **asdict(s)} for s in found]), parts=[evaluation]
-    )
+    if rows := [{**same, **asdict(score)} for score in found]:
+        store.append("evaluations", pa.Table.from_pylist(rows), parts=[evaluation])
 
 
 def keep_answers(store: Store, evaluation: str, answers: list[Answer]) -> None:

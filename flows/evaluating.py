@@ -40,13 +40,21 @@ def evaluate(
             show(made if as_json else tasks.side_by_side(made), as_json)
             return
         from flows import evaluate as flow
+        from flows import tasks
+        from flows.config import read
 
-        done = flow.start(str(config), checkpoint)
+        done, single = flow.start(str(config), checkpoint), []
+        if names := read(config).evaluate.tasks:
+            done["tasks"] = tasks.start(str(config), done["checkpoint"], names)
+            single = [row for row in tasks.side_by_side(done["tasks"]) if row["subset"] == "all"]
     if as_json:
         show(done, True)
         return
-    print_scores(done["scores"], flow.BASELINE)
-    print_rows(done["examples"])
+    if done["scores"]:
+        print_scores(done["scores"], flow.BASELINE)
+        print_rows(done["examples"])
+    if single:
+        print_rows(single)
     print(f"drawn pictures: {done['pictures']}; next: millrace report --config {config}")
 
 

@@ -170,6 +170,20 @@ def test_an_example_ingests_trains_and_evaluates(
     assert kept == [(len(evaluated["scores"]),)]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_texts_alone_are_evaluated_by_the_tasks_that_the_configuration_names(
+    shrunken: Callable[[str], Path], prefect_api: str
+) -> None:
+    millrace = Commands(shrunken("articles"))
+    millrace("ingest")
+    trained = millrace("train")
+    done = millrace("evaluate")
+    assert done["scores"] == [] and done["checkpoint"] == trained["checkpoint"]
+    found = {(row["task"], row["metric"]) for row in done["tasks"]["scores"] if row["subset"] == "all"}
+    assert {("translate", "copy_chrf"), ("title", "chrf"), ("perplexity", "bits_per_byte")} <= found
+
+
 def test_near_copies_of_figures_are_found(
     real_data: Callable[[str], Path], fresh_ingest: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
