@@ -22,7 +22,7 @@ setup: $(STAMP) ## make .venv and install
 demo: setup ## the whole main job on the demo corpus: ingest, train, evaluate, report (15 minutes)
 	$(BIN)/millrace demo
 
-demo-full: setup ## the same with more pictures and training (three quarters of an hour)
+demo-full: setup ## the same with more pictures and training (55 minutes)
 	$(BIN)/millrace demo --full
 
 test: setup ## the tests that every change must pass (10 minutes)
