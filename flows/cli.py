@@ -56,7 +56,7 @@ def demo(
     full: Annotated[
         bool,
         typer.Option(
-            "--full", help="50,000 pictures and four times the training: three quarters of an hour."
+            "--full", help="50,000 pictures and four times the training: 55 minutes."
         ),
     ] = False,
     path: Annotated[
