@@ -55,9 +55,7 @@ def group(name: str, commands: typer.Typer) -> typer.Typer:
 def demo(
     full: Annotated[
         bool,
-        typer.Option(
-            "--full", help="50,000 pictures and four times the training: 55 minutes."
-        ),
+        typer.Option("--full", help="50,000 pictures and four times the training: 55 minutes."),
     ] = False,
     path: Annotated[
         Path | None, typer.Option(help="Folder to work in; demo, or demo-full with --full.")
