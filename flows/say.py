@@ -51,6 +51,11 @@ class Wish:
         """What comes out: text about pictures, a picture from words alone, unless it is said."""
         return self.modalities or ("text" if self.images else "image")
 
+    @property
+    def of_words(self) -> bool:
+        """Whether a picture is drawn from words alone."""
+        return self.made == "image" and not self.images
+
     def sampling(self, drawn: EvaluateConfig) -> Sampling:
         """Texts are the likeliest, pictures are drawn."""
         usual = {"temperature": 0.0, "max_tokens": 96}
@@ -73,13 +78,13 @@ def generate(config: Path, checkpoint: str, wish: Wish) -> dict[str, Any]:
     settings = read(config)
     check_wish(wish)
     loaded = load(settings.open_store(), checkpoint)
-    ids = asked(loaded, wish)
+    ids = None if wish.of_words else asked(loaded, wish)
     wish.output.parent.mkdir(parents=True, exist_ok=True)  # first: drawing takes a while
     sampling = wish.sampling(settings.evaluate)
     if wish.made == "image":  # it has its length, whatever is said
         sampling = sampling.model_copy(update={"max_tokens": loaded.model.sequences.codes + 2})
     strings = StopStrings(loaded.tokenizers.text, wish.stop)
-    if wish.made == "image" and not wish.images:
+    if ids is None:
         made = drawn(loaded, wish, sampling, wish.candidates or settings.evaluate.candidates)
     else:
         (made,) = run(loaded.model, [ids], sampling, stop_strings=strings if wish.stop else None)
@@ -103,8 +108,6 @@ def asked(loaded: Loaded, wish: Wish) -> list[int]:
         if not parts:
             return s.text(wish.lang, None, words)
         return [*s.document(parts), *s.question(wish.lang, "vqa" if words else "caption", words)]
-    if wish.made == "image" and not parts:
-        return s.wish(wish.lang, words)
     return s.document([*parts, Text((*s.vocabulary.tags(wish.lang, None), *words))])
 
 
@@ -123,7 +126,7 @@ def check_wish(wish: Wish) -> None:
     """
     if not wish.prompt and not wish.images:
         raise ConfigError('say what to draw ("two red circles …"), or give a picture with --image')
-    if wish.candidates is not None and (wish.made != "image" or wish.images):
+    if wish.candidates is not None and not wish.of_words:
         raise ConfigError("--candidates: only pictures drawn from words alone are held against each other")
     if wish.made != "text" and (wish.output.suffix.lower() not in WRITTEN or wish.output.is_dir()):
         raise ConfigError(f"--output {wish.output}: name a file that ends in {', '.join(WRITTEN)}")

@@ -32,8 +32,6 @@ from storage.groups_of_people import spoken_of
 from storage.snapshot import Snapshot
 from storage.store import Store
 
-DRAWING = "text_to_image"
-
 
 @dataclass(frozen=True)
 class Room:
@@ -143,9 +141,9 @@ def chosen(config: Config, names: Sequence[str] = ()) -> list[Task]:
     asked = names or config.evaluate.tasks or tasks.NAMES
     settings = dict(config.evaluate.settings)
     drawn = {"drawn": max(2, config.evaluate.drawn)}  # the judge learns from all others
-    if settings.get(DRAWING, {}).keys() & drawn:
-        raise tasks.TaskError(f"[evaluate.settings.{DRAWING}] drawn: say it as [evaluate] drawn")
-    settings[DRAWING] = settings.get(DRAWING, {}) | drawn
+    if settings.get(drawing.TASK, {}).keys() & drawn:
+        raise tasks.TaskError(f"[evaluate.settings.{drawing.TASK}] drawn: say it as [evaluate] drawn")
+    settings[drawing.TASK] = settings.get(drawing.TASK, {}) | drawn
     made = {name: tasks.load(name, settings.get(name)) for name in dict.fromkeys(asked)}
     return [made[name] for name in tasks.NAMES if name in made]
 
@@ -201,7 +199,7 @@ def name_of(
     said: list[Any] = [asked.split, asked.max_items, asked.attributes, asked.judged]
     said += [asked.guidance, asked.top_p, asked.candidates]
     said += [[one.name(), one.model_dump(mode="json")] for one in others]
-    if task.name() == DRAWING:
+    if task.name() == drawing.TASK:
         said += [config.image_text.model, config.image_text.pretrained, sorted(measures)]
     told = [checkpoint, snapshot.content_hash, task.name(), task.model_dump(mode="json"), said]
     return f"task-{task.name()}-{digest(told)[:12]}"
@@ -242,7 +240,7 @@ def run(config: Config, checkpoint: str, names: Sequence[str] = ()) -> dict[str,
         outcome = done[one.name()]
         evaluation = name_of(loaded.id, snapshot, config, one, [*outcome.found], others)
         scores = outcome.scores()
-        keep(store, evaluation, loaded, done[one.name()], scores)
+        keep(store, evaluation, loaded, outcome, scores)
         made += [{"evaluation": evaluation, **asdict(score)} for score in scores]
     if not made:
         raise ConfigError(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.cost import TOKENS
 from model.serving.answering import Answering
 from model.serving.making import Making, Told
 from model.serving.settings import ServeConfig
@@ -25,8 +26,6 @@ from model.text_stream import TextStream
 
 EMBEDDED = 64
 """Texts and pictures whose states are made in one turn, at most."""
-READ_AT_ONCE = 8_192
-"""Tokens that go through the network at once, the padding of shorter rows among them: that bounds what a step takes."""
 
 
 class Busy(Exception):
@@ -284,12 +283,12 @@ class Engine:
 
 
 def at_once(some: Sequence[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
-    """Cuts a sequence, in its order, where the longest times how many would go beyond READ_AT_ONCE tokens."""
+    """Cuts a sequence, in its order, where the longest times how many would go beyond TOKENS: that bounds a step."""
     few: list[Any] = []
     longest = 0
     for one in some:
         longest = max(longest, length(one))
-        if few and longest * (len(few) + 1) > READ_AT_ONCE:
+        if few and longest * (len(few) + 1) > TOKENS:
             yield few
             few, longest = [], length(one)
         few.append(one)

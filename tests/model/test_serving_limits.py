@@ -23,7 +23,7 @@ from model.generate import Model
 from model.sampling import Sampling
 from model.serving import engine
 from model.serving.answering import Answering
-from model.serving.engine import READ_AT_ONCE, at_once
+from model.serving.engine import TOKENS, at_once
 from model.serving.making import Making
 from model.serving.pictures import FetchRefused
 from model.serving.settings import ServeConfig
@@ -334,7 +334,7 @@ def test_a_mistake_of_ours_ends_those_that_were_read_with_it_alone(
                 one.start()
             while made.engine.waiting < 2:
                 time.sleep(0.005)
-            monkeypatch.setattr(engine, "READ_AT_ONCE", 1)
+            monkeypatch.setattr(engine, "TOKENS", 1)
             monkeypatch.setattr(Slots, "take_in", second_fails)
         for one in asking:
             one.join(60)
@@ -345,7 +345,7 @@ def test_what_is_read_at_once_is_bounded() -> None:
     lengths = [5000, 3000, 2000, 9000, 1, 1]
     cut = list(at_once(lengths, lambda length: length))
     assert [length for few in cut for length in few] == lengths
-    assert all(len(few) == 1 or max(few) * len(few) <= READ_AT_ONCE for few in cut)
+    assert all(len(few) == 1 or max(few) * len(few) <= TOKENS for few in cut)
     assert cut == [[5000], [3000, 2000], [9000], [1, 1]]
     assert list(at_once([], lambda length: length)) == []
 
