@@ -139,7 +139,7 @@ def listed(site: Site, name: str, origin: Origin) -> int:
     site.workers.warm()
     jobs = stage.plan_collect(store, origin, config.media)
     function = partial(stage.work_collect, limits=config.media, memory=config.fetch.decoder_memory)
-    made = mill(site, f"collect {name}", jobs, function, alone=True)
+    made = mill(site, f"collect {name}", jobs, function, alone=len(jobs) == 1)
     forget_former(store, name)
     stage.listed(store, origin, config.media, state)
     return made

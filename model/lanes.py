@@ -20,15 +20,15 @@ Share = Callable[[], list[Tensor]]
 
 
 class Lanes:
-    """So many threads, each computing alone, while this is entered; one lane leaves everything to torch."""
+    """So many threads, each computing alone, while this is entered; with none, everything is left to torch."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.pool = ThreadPoolExecutor(number) if number > 1 else None
+    def __init__(self, threads: int = 0) -> None:
+        self.threads, self.number = threads, max(1, threads)
+        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.before = torch.get_num_threads()
 
     def __enter__(self) -> Lanes:
-        if self.pool:
+        if self.threads:
             torch.set_num_threads(1)  # for the whole run: going back and forth costs more than it gains
         return self
 

@@ -150,7 +150,7 @@ class Muon:
         bf16: bool,
         lanes: Lanes | None = None,
     ) -> None:
-        self.config, self.bf16, self.lanes = config, bf16, lanes or Lanes(1)
+        self.config, self.bf16, self.lanes = config, bf16, lanes or Lanes()
         self.groups: dict[str, list[Tensor]] = {}
         for weight in weights.values():
             self.groups.setdefault(f"momentum.{weight.shape[0]}x{weight.shape[1]}", []).append(weight)

@@ -38,7 +38,7 @@ class Workers:
 
     def __init__(self, config: TrainConfig, rank: int = 0, number: int = 1, device: str = "") -> None:
         self.config, self.rank, self.number, self.device = config, rank, number, device or config.device
-        self.lanes = Lanes(1)
+        self.lanes = Lanes()
         self.group: Any = None
         """For what a thread has to say while the main one computes."""
 

@@ -154,7 +154,8 @@ def prepare() -> ForkServerContext:
     """Starts the process that decoders are forked from, and does not wait for it: it takes half a second to import what
     they need."""
     context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may hang
-    context.set_forkserver_preload(PRELOADED)
+    inner = multiprocessing.parent_process() is not None  # a worker's decoders do no other work of the mill
+    context.set_forkserver_preload(PRELOADED[:2] if inner else PRELOADED)
     # Ctrl-C is for this process, which ends the others: one that is still importing would die of it with a traceback
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

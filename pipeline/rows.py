@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -149,23 +149,32 @@ class RowSettings(Step):
         if kinds or items is None:
             self.check_columns(there, path.name, needed)
 
-    def named(self, path: File, needed: str) -> Iterator[Stated]:
-        """The same of a JSONL table, with lines as they are: a listing looks at each only for what names its row, and what is
-        new is read by `unfold(lines, needed)`."""
-        kinds: dict[tuple[str, ...], str | None] = {}
+    def named(
+        self, path: File, needed: str, spelt: Callable[[str], str]
+    ) -> tuple[dict[str, list[bytes]], list[Stated]]:
+        """The same of a JSONL table, by what names a row, which `spelt` writes in one way: its lines as they are, to be read by
+        `unfold(lines, needed)` where they are new; and what cannot be used."""
+        found, wrong = dict[str, list[bytes]](), list[Stated]()
+        kinds, known = dict[tuple[str, ...], str | None](), dict[Any, list[bytes]]()
         for number, values, line in records.lines(path):
-            if wrong := records.no_object(values):
-                yield Stated(number, wrong=wrong)
-                continue
-            names = tuple(values)
-            if names not in kinds:
-                kinds[names] = self.recognise(names, (needed, *FIELDS)).get(needed)
-            column = kinds[names]
-            if column is None or not (key := _key(values[column])):
-                yield Stated(number, wrong=f"states no {needed}")
-                continue
-            yield Stated(number, key, line.decode("utf-8", "surrogateescape").strip(" \t\r\n"))
+            try:  # most lines are like others before them, and a table has many
+                lines = known[values[kinds[tuple(values)]]]
+            except (KeyError, TypeError):
+                why, key = records.no_object(values), ""
+                if not why:
+                    names = tuple(values)
+                    if names not in kinds:
+                        kinds[names] = self.recognise(names, (needed, *FIELDS)).get(needed)
+                    column = kinds[names]
+                    key = _key(values[column]) if column is not None else ""
+                if not key:
+                    wrong.append(Stated(number, wrong=why or f"states no {needed}"))
+                    continue
+                lines = found.setdefault(spelt(key), [])
+                known[values[kinds[names]]] = lines
+            lines.append(line.strip(b" \t\r\n"))
         self.check_columns(dict.fromkeys(name for names in kinds for name in names), path.name, needed)
+        return found, wrong
 
     def _with_dotted(self, values: dict[str, Any], absent: dict[str, str]) -> dict[str, Any]:
         """The values, and those that dotted names of columns lead to; `absent` is told which lead nowhere."""

@@ -44,10 +44,10 @@ class Job:
 # --- collect ----------------------------------------------------------------------------------------------
 
 WHOLE = f"""
-SELECT origin, version, part FROM samples WHERE source = ? AND position < {collecting.FIRST_PIECE}
+SELECT DISTINCT origin, version, part FROM samples WHERE source = ? AND position < {collecting.FIRST_PIECE}
 AND sample_id NOT IN ({collecting.PASSAGES})
 """
-"""Rows as the source gave them: passages and pieces that are left of others would keep a replaced part alive."""
+"""What the source gave, but for passages and pieces: those that are left of others would keep a replaced part alive."""
 
 
 def plan_collect(store: Store, origin: Origin, limits: Limits) -> list[Job]:

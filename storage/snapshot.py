@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from storage import clock, contamination, views
+from storage.digests import NOTHING, Digests
 from storage.errors import LicenceNotAllowed, SnapshotExists, SnapshotIncomplete, SnapshotNotFound
 from storage.store import Store
 from storage.tables import Table
@@ -194,7 +195,7 @@ def create(
             found = contamination.leaks(con, "SELECT sample_id FROM chosen WHERE split = 'train'")
             if not allow_contaminated:
                 contamination.refuse(found, "this snapshot", remedy)
-            content = hash_members(con, text_tokenizer, image_tokenizer)
+            content = hash_members(con, text_tokenizer, image_tokenizer, store, versions)
             for row in known:
                 if row["content_hash"] == content and row["amended_by"] is None:
                     if found:
@@ -308,24 +309,38 @@ def check(con: duckdb.DuckDBPyConnection, text_tokenizer: str | None, image_toke
 
 
 def hash_members(
-    con: duckdb.DuckDBPyConnection, text_tokenizer: str | None, image_tokenizer: str | None
+    con: duckdb.DuckDBPyConnection,
+    text_tokenizer: str | None,
+    image_tokenizer: str | None,
+    store: Store | None = None,
+    versions: Mapping[str, int] = {},
 ) -> str:
-    """sha256 hex over the chosen rows with their split, text ids and codes, and over the tokenizers' ids."""
+    """sha256 hex over the chosen rows with their split, text ids and codes, and over the tokenizers' ids.
+
+    With a store, at these versions: digests of rows that stand where they stood are taken from those that it keeps.
+    """
     columns = ", ".join(f"'{one}': s.{one}" for one in CONTENT)
-    query = f"""
+    made = f"""
         WITH texts AS (SELECT sample_id, prompt_ids, ids FROM text_tokens
                        WHERE tokenizer_id = {literal(text_tokenizer or "")}),
              codes AS (SELECT image_id, sha256(array_to_string(codes, ',')) AS codes FROM image_tokens
-                       WHERE tokenizer_id = {literal(image_tokenizer or "")}),
-             digests AS (
-                SELECT sample_id, sha256(to_json({{{columns}, 'split': c.split, 'prompt_ids': t.prompt_ids,
+                       WHERE tokenizer_id = {literal(image_tokenizer or "")})
+        SELECT sample_id, c.split, sha256(to_json({{{columns}, 'split': c.split, 'prompt_ids': t.prompt_ids,
                                                    'ids': t.ids, 'codes': i.codes}})) AS row_digest
-                FROM chosen c JOIN samples s USING (sample_id) LEFT JOIN texts t USING (sample_id)
-                     LEFT JOIN codes i ON i.image_id = s.image_id)
-        SELECT row_digest FROM digests ORDER BY sample_id, row_digest
+        FROM fresh c JOIN samples s USING (sample_id) LEFT JOIN texts t USING (sample_id)
+             LEFT JOIN codes i ON i.image_id = s.image_id
     """
+    digests = Digests(store, versions, digest(made)) if store is not None else None
+    known = f"({digests.known() if digests else NOTHING})"
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE standing AS FROM {known} SEMI JOIN chosen USING (sample_id, split)"
+    )
+    con.execute("CREATE OR REPLACE TEMP TABLE fresh AS FROM chosen ANTI JOIN standing USING (sample_id)")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE digests AS FROM standing UNION ALL ({made})")
+    if digests is not None and count(con, "FROM fresh"):
+        digests.keep(con, "digests")
     total = hashlib.sha256(json.dumps([text_tokenizer, image_tokenizer]).encode())
-    return _fold(con, query, total)
+    return _fold(con, "SELECT row_digest FROM digests ORDER BY sample_id, row_digest", total)
 
 
 def content_hash(store: Store, table: str, version: int | None = None) -> str:
@@ -348,8 +363,7 @@ def content_hash(store: Store, table: str, version: int | None = None) -> str:
 
 def _fold(con: duckdb.DuckDBPyConnection, query: str, total: hashlib._Hash) -> str:
     for batch in con.sql(query).to_arrow_reader(65_536):
-        for one in batch.column(0):
-            total.update(one.as_buffer())
+        total.update("".join(batch.column(0).to_pylist()).encode())
     return total.hexdigest()
 
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from pipeline import records
 from pipeline.errors import SourceError
 from pipeline.files import File, S3File, at, each
-from pipeline.rows import FIELDS, RowSource, batches, places, unseen
+from pipeline.rows import FIELDS, RowSource, Stated, batches, places, unseen
 from pipeline.step import Shard, digest
 from storage.media import EXTENSIONS
 
@@ -39,7 +39,7 @@ class _Item:
     version: str
     path: str = ""
     sidecars: tuple[str, ...] = ()
-    rows: str = ""
+    rows: bytes = b""
     """The table's rows for it as JSON, one a line: field to value, or (`named`) the table's own lines."""
     named: bool = False
     error: str = ""
@@ -87,7 +87,7 @@ class Folder(RowSource):
         size = -(-len(items) // max(1, shards))
         for start in range(0, len(items), size or 1):
             chunk = items[start : start + size]
-            rows = sum(1 + item.rows.count("\n") for item in chunk)
+            rows = sum(1 + item.rows.count(b"\n") for item in chunk)
             payload = [[getattr(item, name) for name in _Item.__slots__] for item in chunk]
             yield Shard(digest([[item.origin, item.version] for item in chunk]), {"items": payload}, rows)
 
@@ -102,17 +102,17 @@ class Folder(RowSource):
         items, tables, sidecars = self._files(root)
         table = self._table(list(tables))
         named = table is not None and self._named(table)
-        texts, bad = self._texts(root / table, named) if table else ({}, [])
-        settings = self.fingerprint()
+        texts, bad = self._texts(root / table, named) if table else (dict[str, bytes](), [])
+        settings = _raw(self.fingerprint())
         for item in items:
-            item.rows, item.named = texts.pop(item.origin, ""), named
+            item.rows, item.named = texts.pop(item.origin, b""), named
             if not item.rows and not item.error:
                 stem = item.path.rpartition(".")[0]
                 item.sidecars = tuple(stem + end for end in (".json", ".txt") if stem + end in sidecars)
                 item.version += "".join(f"+{sidecars[path]}" for path in item.sidecars)
-            item.version += "-" + hashlib.blake2b(_raw(settings + item.rows), digest_size=8).hexdigest()
+            item.version += "-" + hashlib.blake2b(settings + item.rows, digest_size=8).hexdigest()
         for origin, rows in texts.items():
-            version = "missing-" + hashlib.blake2b(_raw(settings + rows), digest_size=8).hexdigest()
+            version = "missing-" + hashlib.blake2b(settings + rows, digest_size=8).hexdigest()
             detail = f"named in {table}, not in the folder"
             items.append(_Item(origin, version, rows=rows, named=named, error="missing_file", detail=detail))
         items.extend(bad)
@@ -142,22 +142,28 @@ class Folder(RowSource):
         plain = not any("." in column for column in self.columns.values())
         return plain and self.items is None and table.lower().endswith((".jsonl", ".ndjson"))
 
-    def _texts(self, path: File, named: bool) -> tuple[dict[str, str], list[_Item]]:
+    def _texts(self, path: File, named: bool) -> tuple[dict[str, bytes], list[_Item]]:
         """Rows of the table by file, as JSON lines, and an item for each row that cannot be used."""
-        texts: dict[str, str] = {}
-        bad: list[_Item] = []
-        for row in self.named(path, FILE) if named else self.stated(path, FILE, self.items):
-            if row.wrong is not None:
-                origin = f"{path.name}#{row.number}"
-                bad.append(_Item(origin, digest(row.wrong)[:16], error="bad_row", detail=row.wrong))
-                continue
-            origin = records.valid(row.key.replace("\\", "/").removeprefix("./"))
-            texts[origin] = f"{texts[origin]}\n{row.line}" if origin in texts else row.line
-        return texts, bad
+        if named:
+            found, wrong = self.named(path, FILE, _origin)
+        else:
+            found, wrong = dict[str, list[bytes]](), list[Stated]()
+            for row in self.stated(path, FILE, self.items):
+                if row.wrong is not None:
+                    wrong.append(row)
+                else:
+                    found.setdefault(_origin(row.key), []).append(_raw(row.line))
+        bad = [
+            _Item(
+                f"{path.name}#{row.number}", digest(row.wrong)[:16], error="bad_row", detail=row.wrong or ""
+            )
+            for row in wrong
+        ]
+        return {origin: b"\n".join(lines) for origin, lines in found.items()}, bad
 
     def _read(self, item: _Item, root: File) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"origin": item.origin, "version": item.version}
-        rows = self.unfold(item.rows, FILE if item.named else "")
+        rows = self.unfold(item.rows.decode("utf-8", "surrogateescape"), FILE if item.named else "")
         if not item.error:
             try:
                 base["image"] = _bytes(root / item.path, self.max_bytes)
@@ -193,6 +199,11 @@ class _Unreadable(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+
+
+def _origin(name: str) -> str:
+    """A picture's path within the folder, of the name that a table has for it."""
+    return records.valid(name.replace("\\", "/").removeprefix("./"))
 
 
 def _raw(text: str) -> bytes:

@@ -146,3 +146,17 @@ def test_the_document_mask_of_flex_attention_is_the_written_out_one(batch: Batch
         plain, flex = (made.targets(batch.tokens(flex=flex), batch.targets) for flex in (False, True))
     for (a, _), (b, _) in zip(plain, flex, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_lane_computes_on_one_thread_and_leaves_torch_as_it_was(threads: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with Lanes(threads):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        with Lanes():
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

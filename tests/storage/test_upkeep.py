@@ -332,7 +332,7 @@ def test_killed_after_any_of_its_steps_it_has_lost_nothing_and_the_next_call_doe
         upkeep.tidy(again, keep_hours=0)
         assert without_path(kept(again)) == without_path(before)
         assert {table: len(again.files(table)) for table in again.tables()} == files
-        assert sorted(file.name for file in path.rglob("*.parquet")) == sorted(
+        assert sorted(file.name for file in (path / "tables").rglob("*.parquet")) == sorted(
             {Path(file).name for file in needed(again)}
         )
         shutil.rmtree(path)
