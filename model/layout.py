@@ -36,6 +36,27 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class Gaps:
+    """How many places runs take, and what lies before each of them and behind the last one: int64 `[2 * runs + 1]`."""
+
+    lengths: np.ndarray
+
+    @classmethod
+    def between(cls, runs: Runs, places: int) -> Gaps:
+        lengths = np.empty(2 * len(runs.start) + 1, np.int64)
+        ends = np.concatenate([[0], runs.start + runs.length])
+        lengths[1::2] = runs.length
+        lengths[::2] = np.concatenate([runs.start, [places]]) - ends
+        return cls(lengths)
+
+    def fill(self, values: np.ndarray, blank: int) -> np.ndarray:
+        """A column in which each run's places hold its value, and the others `blank`."""
+        each = np.full(len(self.lengths), blank)
+        each[1::2] = values
+        return np.repeat(each, self.lengths)
+
+
+@dataclass(frozen=True)
 class Layout:
     """Lays units out in rows."""
 
@@ -50,17 +71,24 @@ class Layout:
         number = np.arange(len(units.row)) - np.searchsorted(units.row, units.row)
         runs = self._runs(units, length)
         blank = {**NOTHING, "ids": self.sequences.vocabulary["<pad>"]}
-        filled = {name: np.full(rows * length, value, np.int64) for name, value in blank.items()}
-        filled["positions"] = np.zeros((2, rows * length), np.int64)
+        total = rows * length
+        along = Gaps.between(
+            runs, total
+        )  # whole columns are repeated run by run: to write to places costs four times as much
+        filled = {
+            "units": along.fill(number[runs.unit], -1),
+            "branches": along.fill(runs.branch, 0),
+            "positions": np.empty((2, total), np.int64),
+            **{
+                name: np.full(total, blank[name], np.int64) for name in ("ids", "places", "blocks", "targets")
+            },
+        }
+        begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
+        filled["positions"][:] = (np.arange(total) - along.fill(runs.start - begins, 0)) * (
+            filled["units"] >= 0
+        )
         shows = runs.trunk | (runs.kind == DRAW)
         words = runs.length - np.where(shows, self.supply.codes + 2, 0)
-        where = spread(runs.start, words)
-        filled["units"][where] = np.repeat(number[runs.unit], words)
-        filled["branches"][where] = np.repeat(runs.branch, words)
-        begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
-        along = where - np.repeat(runs.start - begins, words)
-        for axis in range(2):
-            filled["positions"][axis, where] = along
         self._lay_texts(filled["ids"], runs)
         if len(shown := np.flatnonzero(shows)):
             at, unit = runs.start[shown] + words[shown], runs.unit[shown]
@@ -147,7 +175,6 @@ class Layout:
         low = sequences.config.offsets[sequences.config.modality("image")]
         np.add(shown, low, out=ids[:, 1:-1])
         windows(filled["ids"], codes + 2)[at] = ids
-        windows(filled["units"], codes + 2)[at] = number[:, None]
         windows(filled["places"], codes)[at + 1] = np.arange(codes)
         beside = np.concatenate([[[-1, -1]], sequences.coordinates, [[sequences.extent] * 2]]) + 1
         for plane, coordinate in zip(filled["positions"], beside.T, strict=True):

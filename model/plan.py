@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from heapq import heapreplace
+from heapq import heapify, heapreplace
 from itertools import pairwise
 from typing import Literal
 
@@ -170,12 +170,15 @@ def pack(supply: Supply, units: Units) -> Units:
     units, base = units.take(order), base[order]
     extra = units.texts[:, 1:]
     tokens = np.where(extra >= 0, supply.lengths[READ, extra], NEVER)
-    row, kept = [-1] * len(base), np.zeros(extra.shape, bool)
+    row, kept = [-1] * len(base), list[tuple[int, int]]()
     bounds = np.searchsorted(units.step, np.arange(BLOCK + 1)).tolist()
     size, more = base.tolist(), tokens.tolist()
     for first, last in pairwise(bounds):
         _pack_step(supply.config, size, more, row, kept, range(first, last))
-    units.texts[:, 1:][~kept] = -1
+    told = np.zeros(extra.shape, bool)
+    if kept:
+        told[tuple(zip(*kept, strict=True))] = True
+    units.texts[:, 1:][~told] = -1
     rows = np.array(row, np.int64)
     placed = np.flatnonzero(rows >= 0)
     units = Units(**{**vars(units), "row": rows})
@@ -187,13 +190,18 @@ def _pack_step(
     size: list[int],
     more: list[list[int]],
     row: list[int],
-    kept: np.ndarray,
+    kept: list[tuple[int, int]],
     units: range,
 ) -> None:
     """Packs the units of one step, of which there may be fifty: plain numbers are quicker here than arrays."""
-    free = [(-config.row_length, r) for r in range(config.rows)]
-    placed = []
-    for unit in units:
+    empty = units[: config.rows] if units and size[units[0]] <= config.row_length else units[:0]
+    free = [(-config.row_length, r) for r in range(len(empty), config.rows)]
+    placed = list(empty)
+    for r, unit in enumerate(empty):  # none has less room than an empty row: the longest ones take one each
+        free.append((size[unit] - config.row_length, r))
+        row[unit] = r
+    heapify(free)
+    for unit in units[len(empty) :]:
         room, r = free[0]
         if size[unit] > -room:
             continue
@@ -203,12 +211,12 @@ def _pack_step(
     left = [0] * config.rows
     for room, r in free:
         left[r] = -room
-    for turn in range(kept.shape[1]):
+    for turn in range(len(more[0]) if more else 0):
         for unit in placed:
             tokens = more[unit][turn]
-            if tokens <= left[row[unit]]:
-                left[row[unit]] -= tokens
-                kept[unit, turn] = True
+            if tokens <= left[r := row[unit]]:
+                left[r] -= tokens
+                kept.append((unit, turn))
 
 
 def spread(first: np.ndarray, number: np.ndarray) -> np.ndarray:

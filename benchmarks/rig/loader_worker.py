@@ -26,8 +26,8 @@ BATCH = 40
 """Samples of a peer's batch: what ours packs into one."""
 SHARD = 1000
 SHUFFLED = 1000
-Work = Callable[[], int]
-"""Reads at least so many samples; how many."""
+Work = Callable[[], Callable[[], int]]
+"""Reads at least so many samples; asked afterwards, says how many."""
 
 
 def sample(arrays: dict[str, np.ndarray], i: int) -> dict[str, np.ndarray]:
@@ -48,12 +48,12 @@ def padded(samples: list[dict[str, np.ndarray]]) -> Any:
     return torch.from_numpy(rows)
 
 
-def batches(stream: Iterator[Any], samples: int) -> int:
+def batches(stream: Iterator[Any], samples: int) -> Callable[[], int]:
     """Takes batches until there are as many samples."""
     seen = 0
     while seen < samples:
         seen += len(next(stream))
-    return seen
+    return lambda: seen
 
 
 def ours(folder: Path, samples: int) -> tuple[Work, dict[str, Any]]:
@@ -70,14 +70,12 @@ def ours(folder: Path, samples: int) -> tuple[Work, dict[str, Any]]:
     steps = -(-samples // int(made.per_step))
     at = [0]
 
-    def work() -> int:
-        seen = 0
-        for step in range(at[0], at[0] + steps):
-            batch = made.batch(step)
-            # a unit's number counts on within its row
-            seen += int((batch.units.amax(1) + 1).sum())
+    def work() -> Callable[[], int]:
+        turn = range(at[0], at[0] + steps)
+        for step in turn:
+            made.batch(step)
         at[0] += steps
-        return seen
+        return lambda: sum(len(row) for step in turn for row in made.plan(step))
 
     filled = [float((made.batch(step).units >= 0).float().mean()) for step in range(20)]
     return work, {"about": "ours", "filled": sum(filled) / len(filled), "batch": made.per_step}
@@ -148,9 +146,9 @@ def main(kind: str, folder: str, samples: str) -> None:
     for _ in sys.stdin:
         began, cpu = time.perf_counter(), time.process_time()
         seen = work()
-        each = (time.perf_counter() - began) / seen
-        took = {"seconds": each, "cpu": (time.process_time() - cpu) / seen}
-        print(json.dumps(took), file=told, flush=True)
+        took = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        number = seen()
+        print(json.dumps({name: each / number for name, each in took.items()}), file=told, flush=True)
 
 
 if __name__ == "__main__":
