@@ -138,9 +138,10 @@ def llama(shape: tuple[int, ...], compiled: bool) -> Step:
     call = peer(Llama(*shape), bf16=True, compiled=compiled, device="cuda")
 
     def step(batch: Batch) -> torch.Tensor:
-        targets = torch.full_like(batch.ids, -1)
-        targets[:, :-1] = batch.ids[:, 1:]
-        return call(batch.ids.cuda(), targets.masked_fill(batch.units < 0, -1).cuda())
+        ids = batch.ids.cuda().long()
+        targets = torch.full_like(ids, -1)
+        targets[:, :-1] = ids[:, 1:]
+        return call(ids, targets.masked_fill(batch.units.cuda() < 0, -1))
 
     return step
 

@@ -87,7 +87,7 @@ def prepared(bench: Bench) -> tuple[dict[str, Any], float]:
     drawn = BatchConfig(rows=ROWS, row_length=LENGTH)
     batches = Batches(made_corpus.corpus(PICTURES), drawn, config, made_corpus.vocabulary(), SEED)
     made = [batches.batch(step) for step in range(BATCHES)]
-    ids, units = (torch.stack([getattr(batch, name) for batch in made]) for name in ("ids", "units"))
+    ids, units = (torch.stack([getattr(batch, name) for batch in made]).long() for name in ("ids", "units"))
     targets = torch.full_like(ids, -1)
     targets[..., :-1] = ids[..., 1:]
     save_file({"ids": ids, "targets": targets.masked_fill(units < 0, -1)}, file)

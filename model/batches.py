@@ -45,7 +45,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows as int64 `[rows, row_length]` (`positions` has two coordinates); `targets` is the next id
+    """Packed rows as int32 `[rows, row_length]` (`positions` has two coordinates); `targets` is the next id
     wanted at each token, -1 for none."""
 
     ids: Tensor
@@ -70,7 +70,9 @@ class Batch:
         masked = block_mask if flex else tree_mask
         mask = masked(self.units.to(device), self.branches.to(device), self.blocks.to(device))
         real = rounded_up(self.units >= 0, (self.places == 0) & (self.blocks == 0))
-        return Tokens(self.ids, self.positions, self.places, mask, self.blocks, real).to(device)
+        read = (self.ids, self.positions, self.places, self.blocks)
+        ids, positions, places, blocks = (column.to(device).long() for column in read)
+        return Tokens(ids, positions, places, mask, blocks, real.to(device))
 
 
 class Batches:

@@ -65,7 +65,7 @@ def bits(model: Model, paths: Sequence[tuple[list[int], list[int], bool]]) -> np
     batch = rows.batch()
     at = (batch.targets.flatten() >= 0).nonzero().squeeze(1)
     logits = model.network(batch.tokens(str(model.device)), None, at.to(model.device))
-    wanted = batch.targets.flatten()[at].to(logits.device)
+    wanted = batch.targets.flatten()[at].to(logits.device).long()
     nats = F.cross_entropy(logits.float(), wanted, reduction="none").double().cpu()
     owner = torch.div(at, length, rounding_mode="floor")
     return torch.zeros(len(paths), dtype=torch.float64).index_add_(0, owner, nats).numpy() / math.log(2)

@@ -51,7 +51,7 @@ class Gaps:
 
     def fill(self, values: np.ndarray, blank: int) -> np.ndarray:
         """A column in which each run's places hold its value, and the others `blank`."""
-        each = np.full(len(self.lengths), blank)
+        each = np.full(len(self.lengths), blank, np.int32)
         each[1::2] = values
         return np.repeat(each, self.lengths)
 
@@ -65,7 +65,7 @@ class Layout:
     see_whole_picture: bool
 
     def lay_out(self, units: Units, rows: int) -> dict[str, np.ndarray]:
-        """Columns of a Batch, int64 `[rows, row_length]` (`positions` has two coordinates, which lie apart in memory), of
+        """Columns of a Batch, int32 `[rows, row_length]` (`positions` has two coordinates, which lie apart in memory), of
         packed units; `row` counts through all rows."""
         length = self.supply.config.row_length
         number = np.arange(len(units.row)) - np.searchsorted(units.row, units.row)
@@ -78,9 +78,9 @@ class Layout:
         filled = {
             "units": along.fill(number[runs.unit], -1),
             "branches": along.fill(runs.branch, 0),
-            "positions": np.empty((2, total), np.int64),
+            "positions": np.empty((2, total), np.int32),
             **{
-                name: np.full(total, blank[name], np.int64) for name in ("ids", "places", "blocks", "targets")
+                name: np.full(total, blank[name], np.int32) for name in ("ids", "places", "blocks", "targets")
             },
         }
         begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
@@ -170,13 +170,16 @@ class Layout:
         """Pictures: <boi> at a place and a position, the codes `shown`, <eoi>; `number` of their units, and which of them are
         only read."""
         codes, sequences, known = self.supply.codes, self.sequences, self.sequences.vocabulary
-        ids = np.empty((len(at), codes + 2), np.int64)
+        ids = np.empty((len(at), codes + 2), np.int32)
         ids[:, 0], ids[:, -1] = known["<boi>"], known["<eoi>"]
         low = sequences.config.offsets[sequences.config.modality("image")]
         np.add(shown, low, out=ids[:, 1:-1])
         windows(filled["ids"], codes + 2)[at] = ids
-        windows(filled["places"], codes)[at + 1] = np.arange(codes)
-        beside = np.concatenate([[[-1, -1]], sequences.coordinates, [[sequences.extent] * 2]]) + 1
+        windows(filled["places"], codes)[at + 1] = np.arange(codes, dtype=np.int32)
+        beside = (
+            np.concatenate([[[-1, -1]], sequences.coordinates, [[sequences.extent] * 2]]).astype(np.int32) + 1
+        )
+        begin = begin.astype(np.int32)
         for plane, coordinate in zip(filled["positions"], beside.T, strict=True):
             windows(plane, codes + 2)[at] = coordinate + begin[:, None]
         if self.see_whole_picture:

@@ -23,8 +23,8 @@ class Rows:
             "blocks": 0,
             "targets": -1,
         }
-        self.columns = {name: np.full((rows, length), value, np.int64) for name, value in fill.items()}
-        self.columns["positions"] = np.zeros((rows, length, 2), np.int64)
+        self.columns = {name: np.full((rows, length), value, np.int32) for name, value in fill.items()}
+        self.columns["positions"] = np.zeros((rows, length, 2), np.int32)
         self.sequences = sequences
         self.used = [0] * rows
         self.ids: list[int] = []

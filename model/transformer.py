@@ -169,7 +169,7 @@ class Transformer(nn.Module):
             text &= tokens.real.flatten()
         asked = (flat >= 0) | rounded_up((flat >= 0) & text, text)
         x, wanted, counts = self.hidden(tokens, asked.nonzero().squeeze(1), None)
-        x, aims = self._normed(x, counts), flat[wanted]
+        x, aims = self._normed(x, counts), flat[wanted].long()
         kind, pairs = self.modality_of(aims.clamp(min=0)), []  # what wants nothing goes to the text head
         for m, low in enumerate(self.config.offsets[:-1]):
             rows = (kind == m).nonzero().squeeze(1)
