@@ -19,7 +19,8 @@ SEED = 0
 def held_out_losses(
     model: Model, corpus: Corpus, config: BatchConfig, batches: int = BATCHES
 ) -> dict[str, float]:
-    """Mean cross-entropy per token of each modality, nats, over so many batches of the corpus."""
+    """Mean cross-entropy per token of each modality, nats, over so many batches of the corpus; none of one that has no token
+    there to be predicted."""
     network, vocabulary = model.network, model.sequences.vocabulary
     drawn = Batches(corpus, config, network.config, vocabulary, SEED)
     names = [modality.name for modality in network.config.modalities]
@@ -35,4 +36,5 @@ def held_out_losses(
         present = torch.tensor(count) > 0
         totals += torch.where(present, torch.stack([loss.detach().double().cpu() for loss in found]), 0.0)
         tokens += torch.tensor(count, dtype=torch.float64)
-    return {name: float(value) for name, value in zip(names, totals / tokens.clamp(min=1), strict=True)}
+    means = zip(names, totals.tolist(), tokens.tolist(), strict=True)
+    return {name: total / number for name, total, number in means if number}

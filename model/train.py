@@ -307,13 +307,13 @@ class Run:
     def _enough(self, step: int, meter: Meter) -> bool:
         """Looks at held-out rows when it is time; whether their loss falls no more."""
         early = self.config.early_stop
-        if early is None or step % early.every:
+        if early is None or self.held_out is None or step % early.every:
             return False
-        assert self.held_out is not None
         model = Model(self.network, Sequences(self.model_config, self.tokenizers.vocabulary))
         found = held_out_losses(model, self.held_out, self.config.batch, early.batches)
         meter.note("held_out", step, {f"held_out_{name}": value for name, value in found.items()})
-        loss = sum(value * weight for value, weight in zip(found.values(), self.weights, strict=True))
+        weights = zip(self.model_config.modalities, self.weights, strict=True)
+        loss = sum(found.get(kind.name, 0.0) * weight for kind, weight in weights)
         return self.watch.enough(self.workers.same(loss))
 
     def _lr(self, step: int) -> float:

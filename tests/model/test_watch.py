@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from model import checkpoint
 from model import train as training
-from model.config import EarlyStop, Spikes, TrainConfig
+from model.config import BatchConfig, EarlyStop, Spikes, TrainConfig
+from model.corpus import Corpus
+from model.generate import Model
+from model.held_out import held_out_losses
 from model.train import Diverged, Progress, Run, Stopped, train
 from model.watch import Watch, bound
 from storage.snapshot import Snapshot
@@ -169,3 +172,10 @@ def test_what_goes_on_standing_out_is_how_things_are_now() -> None:
     assert not any(watch.wrong(1.0, 1.0) for _ in range(8))
     later = [watch.wrong(5.0, 1.0) for _ in range(8)]
     assert later[0] and not later[-1]
+
+
+def test_a_modality_of_which_nothing_is_predicted_has_no_held_out_loss(toy: Model, corpus: Corpus) -> None:
+    drawn = BatchConfig(rows=2, row_length=64, draw_share=0.5)
+    assert held_out_losses(toy, corpus, drawn, 2).keys() == {"text", "image"}
+    alone = BatchConfig(rows=2, row_length=64, draw_share=0.0, text_share=1.0, text_tasks=corpus.tasks)
+    assert held_out_losses(toy, corpus, alone, 2).keys() == {"text"}
