@@ -156,7 +156,7 @@ def measured(config: Config, store: Store, loaded: Loaded, judged_on: str) -> di
     exact answers of each task, attributes of English captions, classes, retrieval."""
     settings, loaded = config.evaluate.model_dump(mode="json"), replace(loaded, snapshot=judged_on)
     snapshot = Snapshot.open(store, judged_on)
-    evaluation = digest(["ablate 3", loaded.id, snapshot.content_hash, settings])[:12]
+    evaluation = digest(["ablate 4", loaded.id, snapshot.content_hash, settings])[:12]
     if not store.has("evaluations", evaluation):
         parse = parser(config)
         _, _, answers = answered(store, config, loaded, parse)
@@ -259,7 +259,8 @@ def affordable(
 
 def by_metric(runs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     """Each metric's value for each seed."""
-    return {metric: [run[metric] for run in runs] for metric in (runs or [{}])[0]}
+    names = dict.fromkeys(metric for run in runs for metric in run)
+    return {metric: [run[metric] for run in runs if metric in run] for metric in names}
 
 
 def table(

@@ -106,8 +106,8 @@ class Workers:
 
     @contextmanager
     def of(self, parts: int, alone: bool = False) -> Iterator[Runner]:
-        """Who makes so many parts. `alone`: a process would need long before it can (models, decoders), so that a few parts
-        are made by threads."""
+        """Who makes so many parts. `alone`: a process would need long before it can (load a model, start a decoder), so that a
+        few parts are made by threads."""
         if parts > FEW or not alone:
             self.warm()
             if self._pool is not None:

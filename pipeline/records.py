@@ -38,11 +38,12 @@ class Record:
 
 def valid(name: str) -> str:
     """The name as valid text: bytes that are not UTF-8 are spelled out."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return name
+    for spelling in ("strict", "surrogateescape"):
+        try:
+            return name.encode("utf-8", spelling).decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # perhaps half a character, which a table may state
+            continue
+    return name.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
 
 
 def read(path: File, columns: list[str] | None = None, items: str | None = None) -> Iterator[Record]:

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from storage import clock, contamination, views
-from storage.digests import NOTHING, Digests
+from storage.digests import Digests, standing
 from storage.errors import LicenceNotAllowed, SnapshotExists, SnapshotIncomplete, SnapshotNotFound
 from storage.store import Store
 from storage.tables import Table
@@ -317,7 +317,7 @@ def hash_members(
 ) -> str:
     """sha256 hex over the chosen rows with their split, text ids and codes, and over the tokenizers' ids.
 
-    With a store, at these versions: digests of rows that stand where they stood are taken from those that it keeps.
+    With a store, at these versions: digests that it keeps (`storage.digests`) are taken where they hold.
     """
     columns = ", ".join(f"'{one}': s.{one}" for one in CONTENT)
     made = f"""
@@ -325,22 +325,19 @@ def hash_members(
                        WHERE tokenizer_id = {literal(text_tokenizer or "")}),
              codes AS (SELECT image_id, sha256(array_to_string(codes, ',')) AS codes FROM image_tokens
                        WHERE tokenizer_id = {literal(image_tokenizer or "")})
-        SELECT sample_id, c.split, sha256(to_json({{{columns}, 'split': c.split, 'prompt_ids': t.prompt_ids,
-                                                   'ids': t.ids, 'codes': i.codes}})) AS row_digest
+        SELECT sample_id, c.split, unhex(sha256(to_json({{{columns}, 'split': c.split, 'prompt_ids': t.prompt_ids,
+                                                         'ids': t.ids, 'codes': i.codes}}))) AS row_digest
         FROM fresh c JOIN samples s USING (sample_id) LEFT JOIN texts t USING (sample_id)
              LEFT JOIN codes i ON i.image_id = s.image_id
     """
     digests = Digests(store, versions, digest(made)) if store is not None else None
-    known = f"({digests.known() if digests else NOTHING})"
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE standing AS FROM {known} SEMI JOIN chosen USING (sample_id, split)"
-    )
-    con.execute("CREATE OR REPLACE TEMP TABLE fresh AS FROM chosen ANTI JOIN standing USING (sample_id)")
-    con.execute(f"CREATE OR REPLACE TEMP TABLE digests AS FROM standing UNION ALL ({made})")
+    standing(con, digests)
+    con.execute("CREATE OR REPLACE TEMP TABLE fresh AS FROM chosen ANTI JOIN digests USING (sample_id)")
+    con.execute(f"INSERT INTO digests {made}")
     if digests is not None and count(con, "FROM fresh"):
         digests.keep(con, "digests")
     total = hashlib.sha256(json.dumps([text_tokenizer, image_tokenizer]).encode())
-    return _fold(con, "SELECT row_digest FROM digests ORDER BY sample_id, row_digest", total)
+    return _fold(con, "SELECT lower(hex(row_digest)) FROM digests ORDER BY sample_id, row_digest", total)
 
 
 def content_hash(store: Store, table: str, version: int | None = None) -> str:

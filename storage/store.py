@@ -4,7 +4,7 @@
 <store>/tables/<name>/        a Delta table: Parquet and `_delta_log`; or in a bucket, with a copy of store.json beside them
 <store>/staging/<part>/       work that is complete but not committed yet (storage.parts)
 <store>/checkpoints, tokenizers, filtering, reports
-<store>/cache                 derived: corpora as arrays, views of pictures, answers (storage.kept)
+<store>/cache                 derived: corpora as arrays, views of pictures, answers (storage.kept), digests of rows
 <store>/catalog.duckdb        derived, may be deleted at any time
 """
 

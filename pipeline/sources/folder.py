@@ -159,7 +159,7 @@ class Folder(RowSource):
             )
             for row in wrong
         ]
-        return {origin: b"\n".join(lines) for origin, lines in found.items()}, bad
+        return {origin: b"\n".join(found.pop(origin)) for origin in list(found)}, bad
 
     def _read(self, item: _Item, root: File) -> Iterator[dict[str, Any]]:
         base: dict[str, Any] = {"origin": item.origin, "version": item.version}

@@ -56,26 +56,55 @@ def test_a_row_that_is_dropped_no_longer_counts(store, ingest):
     assert made.content_hash == anew(store)
 
 
-def test_other_tokenizers_or_files_put_together_take_none_of_them(store, ingest):
+def test_other_tokenizers_take_none_of_them(store, ingest):
     ingest("p", ["a"])
-    ingest("q", ["b"])
     snapshot.create(store, **TOKENS)
     with store.connect() as con:
         snapshot.choose(con, None, ())
         data = snapshot.hash_members(con, None, None, store, store.versions())
-        assert data == snapshot.hash_members(con, None, None)
-    snapshot.create(store, **TOKENS)
-    upkeep.optimize(store, "samples")
-    ingest("r", ["c"])
+        assert snapshot.count(con, "FROM fresh") == 1
+        assert data == snapshot.hash_members(con, None, None) != anew(store)
+
+
+@pytest.mark.parametrize("table", ["samples", "text_tokens", "image_tokens"])
+def test_files_put_together_or_rows_put_in_anew_are_hashed_again(store, ingest, table: str):
+    ingest("p", ["a"])
+    ingest("q", ["b"])
     assert snapshot.create(store, **TOKENS).content_hash == anew(store)
+    assert hashed(store) == 0
+    upkeep.optimize(store, table)
+    assert hashed(Store.open(store.path)) == 2
 
 
-@pytest.mark.parametrize("harm", [b"", b"PAR1 and then something else", None])
-def test_a_torn_file_is_as_good_as_none(store, ingest, harm: bytes | None):
+def test_tokens_that_changed_change_the_hash(store, ingest):
+    ingest("p", ["a", "b"])
+    before = snapshot.create(store, **TOKENS)
+    store.delete("text_tokens", ["a"])
+    schema = store.table("text_tokens").schema.remove_metadata()
+    row = [{"sample_id": "a", "tokenizer_id": "tt", "prompt_ids": [], "ids": [7]}]
+    fields = pa.schema([schema.field(name) for name in row[0]])
+    store.append("text_tokens", pa.Table.from_pylist(row, fields), parts=["other"])
+    made = snapshot.create(store, **TOKENS)
+    assert made.content_hash == anew(store) != before.content_hash
+
+
+def torn(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def overwritten(content: bytes) -> bytes:
+    """With its footer as it was."""
+    return b"PAR1" + b"\xff" * 200 + content[204:]
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda _: b"", lambda _: b"PAR1 and then something else", torn, overwritten]
+)
+def test_a_torn_file_is_as_good_as_none(store, ingest, harm):
     ingest("p", ["a", "b"])
     wanted = snapshot.create(store, **TOKENS).content_hash
     file: Path = store.path / "cache" / "digests.parquet"
-    file.write_bytes(harm if harm is not None else file.read_bytes()[: file.stat().st_size // 2])
+    file.write_bytes(harm(file.read_bytes()))
     assert hashed(store) == 2
     ingest("q", ["c"])
     assert snapshot.create(store, **TOKENS).content_hash == anew(store) != wanted
