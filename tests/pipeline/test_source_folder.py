@@ -153,6 +153,26 @@ def test_rows_that_cannot_be_used_are_error_rows(root: Path):
     assert found["b.PNG"]["text"] is None and found["b.PNG"]["error"] is None
 
 
+def test_lines_of_a_table_keep_their_order_and_what_is_wrong_is_told(root: Path):
+    lines = [
+        '{"file": "a.png", "text": "1"}', '["file"]', '{"file": "./a.png", "text": "2"}', '"file"', '{"file": ["a.png"]}',
+        '{"file": 1}', '{"file": true}', '  {"text": "3", "file": "a.png"}\t', '{"image": "b.PNG", "text": "4"}',
+        r'{"file": "\ud800.png", "text": "5"}', '{"file": "a.png", "text": "6"}', '{"file": "a.png"} x', "{}", "",
+    ]  # fmt: skip
+    (root / "m.jsonl").write_text("\n".join(lines))
+    found = rows(Folder(path=str(root)))
+    assert [r["text"] for r in found if r["origin"] == "a.png"] == [b"1", b"2", b"3", b"6"]
+    assert [r["text"] for r in found if r["origin"] == "b.PNG"] == [b"4"]
+    wrong = {r["origin"]: (r["error"], r["detail"]) for r in found if r["error"]}
+    assert wrong == {
+        **{f"m.jsonl#{n}": ("bad_row", "not a JSON object") for n in (1, 3)},
+        **{f"m.jsonl#{n}": ("bad_row", "states no file") for n in (4, 5, 6, 12)},
+        "m.jsonl#11": ("bad_row", "not JSON"),
+        r"\xed\xa0\x80.png": ("missing_file", "named in m.jsonl, not in the folder"),
+    }
+    assert not rows(Folder(path=str(root)), known(found))
+
+
 def test_several_texts_in_one_cell_are_several_rows(root: Path):
     (root / "m.jsonl").write_text(
         '{"file": "a.png", "captions": ["one", "two"]}\n{"file": "a.png", "text": "three"}'
