@@ -154,12 +154,14 @@ def _race(
     text = supply.corpus.order[spread(first, last - first)]
     weight = supply.weights[kind, text]
     race = rng.exponential(size=len(text)) / np.maximum(weight, 1e-30)
-    order = np.lexsort((race, owner))
-    order = order[weight[order] > 0]  # these lose every race
-    owner, text = owner[order], text[order]
-    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
-    placed = rank < texts.shape[1]
-    texts[owner[placed], rank[placed]] = text[placed]
+    race[weight <= 0] = np.inf  # these lose every race
+    begins = np.cumsum(last - first) - (last - first)
+    for place in range(texts.shape[1] if len(text) else 0):
+        ahead = np.minimum.reduceat(race, begins)[owner]
+        won = np.flatnonzero((race == ahead) & (ahead < np.inf))
+        won = won[np.flatnonzero(np.diff(owner[won], prepend=-1))]  # of two that are level the first one
+        texts[owner[won], place] = text[won]
+        race[won] = np.inf
 
 
 def pack(supply: Supply, units: Units) -> Units:
@@ -168,55 +170,52 @@ def pack(supply: Supply, units: Units) -> Units:
     base = supply.base(units)
     order = np.lexsort((-base, units.step))
     units, base = units.take(order), base[order]
-    extra = units.texts[:, 1:]
-    tokens = np.where(extra >= 0, supply.lengths[READ, extra], NEVER)
-    row, kept = [-1] * len(base), list[tuple[int, int]]()
+    row, size = [-1] * len(base), base.tolist()
     bounds = np.searchsorted(units.step, np.arange(BLOCK + 1)).tolist()
-    size, more = base.tolist(), tokens.tolist()
     for first, last in pairwise(bounds):
-        _pack_step(supply.config, size, more, row, kept, range(first, last))
-    told = np.zeros(extra.shape, bool)
-    if kept:
-        told[tuple(zip(*kept, strict=True))] = True
-    units.texts[:, 1:][~told] = -1
+        _place(supply.config, size, row, range(first, last))
     rows = np.array(row, np.int64)
+    units.texts[:, 1:][~_told(supply, units, rows, base)] = -1
     placed = np.flatnonzero(rows >= 0)
     units = Units(**{**vars(units), "row": rows})
     return units.take(placed[np.lexsort((rows[placed], units.step[placed]))])
 
 
-def _pack_step(
-    config: BatchConfig,
-    size: list[int],
-    more: list[list[int]],
-    row: list[int],
-    kept: list[tuple[int, int]],
-    units: range,
-) -> None:
-    """Packs the units of one step, of which there may be fifty: plain numbers are quicker here than arrays."""
+def _place(config: BatchConfig, size: list[int], row: list[int], units: range) -> None:
+    """Finds rows for the units of one step, of which there may be fifty: plain numbers are quicker here than arrays."""
     empty = units[: config.rows] if units and size[units[0]] <= config.row_length else units[:0]
     free = [(-config.row_length, r) for r in range(len(empty), config.rows)]
-    placed = list(empty)
     for r, unit in enumerate(empty):  # none has less room than an empty row: the longest ones take one each
         free.append((size[unit] - config.row_length, r))
         row[unit] = r
     heapify(free)
     for unit in units[len(empty) :]:
         room, r = free[0]
-        if size[unit] > -room:
-            continue
-        heapreplace(free, (room + size[unit], r))
-        row[unit] = r
-        placed.append(unit)
-    left = [0] * config.rows
-    for room, r in free:
-        left[r] = -room
-    for turn in range(len(more[0]) if more else 0):
-        for unit in placed:
-            tokens = more[unit][turn]
-            if tokens <= left[r := row[unit]]:
-                left[r] -= tokens
-                kept.append((unit, turn))
+        if size[unit] <= -room:
+            heapreplace(free, (room + size[unit], r))
+            row[unit] = r
+
+
+def _told(supply: Supply, units: Units, rows: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Which of the further texts of units have room in their rows: bool `[units, most - 1]`. Every unit of a row has its turn
+    before one has a second text more."""
+    extra = units.texts[:, 1:]
+    tokens = np.where(extra >= 0, supply.lengths[READ, extra], NEVER)
+    told = np.zeros(extra.shape, bool)
+    placed = np.flatnonzero(rows >= 0)
+    where = units.step * supply.config.rows + rows
+    left = np.full(BLOCK * supply.config.rows, supply.config.row_length)
+    np.subtract.at(left, where[placed], base[placed])
+    wanting = placed[(extra[placed] >= 0).any(1)]
+    order = wanting[np.argsort(where[wanting], kind="stable")]
+    turn = np.arange(len(order)) - np.searchsorted(where[order], where[order])
+    queue = [order[turn == one] for one in range(int(turn.max(initial=-1)) + 1)]  # of each row one at once
+    for text in range(extra.shape[1]):
+        for asking in queue:
+            fits = asking[tokens[asking, text] <= left[where[asking]]]
+            left[where[fits]] -= tokens[fits, text]
+            told[fits, text] = True
+    return told
 
 
 def spread(first: np.ndarray, number: np.ndarray) -> np.ndarray:
