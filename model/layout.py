@@ -71,9 +71,8 @@ class Layout:
         runs = self._runs(units, length)
         blank = {**NOTHING, "ids": self.sequences.vocabulary["<pad>"]}
         total = rows * length
-        along = Gaps.between(
-            runs, total
-        )  # whole columns are repeated run by run: to write to places costs four times as much
+        # Whole columns are repeated run by run: to write to places costs four times as much.
+        along = Gaps.between(runs, total)
         filled = {
             "units": along.fill(number[runs.unit], -1),
             "branches": along.fill(runs.branch, 0),
@@ -83,9 +82,8 @@ class Layout:
             },
         }
         begins = np.where(runs.branch > 0, self.sequences.after_picture, 0)
-        filled["positions"][:] = (np.arange(total) - along.fill(runs.start - begins, 0)) * (
-            filled["units"] >= 0
-        )
+        path = np.arange(total, dtype=np.int32) - along.fill(runs.start - begins, 0)
+        filled["positions"][:] = path * along.fill(np.ones_like(begins), 0)
         shows = runs.trunk | (runs.kind == DRAW)
         words = runs.length - np.where(shows, self.supply.codes + 2, 0)
         self._lay_texts(filled["ids"], runs)

@@ -80,7 +80,8 @@ class Supply:
 def draw(supply: Supply, seed: int, block: int, rates: np.ndarray, short_until: int) -> Units:
     """The units of a block of steps: a step's quota of each kind is the difference of two rounded-down products."""
     rng = philox(seed, 0, block)
-    found = [_of_kind(supply, seed, block, kind, rates[kind], short_until, rng) for kind in range(len(KINDS))]
+    kinds = np.flatnonzero(rates).tolist() or [READ]
+    found = [_of_kind(supply, seed, block, kind, rates[kind], short_until, rng) for kind in kinds]
     joined = (np.concatenate([getattr(one, field.name) for one in found]) for field in fields(Units))
     return Units(*joined)
 
@@ -168,7 +169,7 @@ def pack(supply: Supply, units: Units) -> Units:
     """Longest first into the row with most room, a picture with one text; more texts while there is room. What does not fit
     is left out. They come ordered by step and row."""
     base = supply.base(units)
-    order = np.lexsort((-base, units.step))
+    order = np.argsort(units.step * NEVER - base, kind="stable")
     units, base = units.take(order), base[order]
     row, size = [-1] * len(base), base.tolist()
     bounds = np.searchsorted(units.step, np.arange(BLOCK + 1)).tolist()
@@ -178,7 +179,8 @@ def pack(supply: Supply, units: Units) -> Units:
     units.texts[:, 1:][~_told(supply, units, rows, base)] = -1
     placed = np.flatnonzero(rows >= 0)
     units = Units(**{**vars(units), "row": rows})
-    return units.take(placed[np.lexsort((rows[placed], units.step[placed]))])
+    where = units.step[placed] * supply.config.rows + rows[placed]
+    return units.take(placed[np.argsort(where, kind="stable")])
 
 
 def _place(config: BatchConfig, size: list[int], row: list[int], units: range) -> None:
