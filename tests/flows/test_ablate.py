@@ -45,7 +45,9 @@ def test_the_example_of_objectives_names_each_beside_its_control() -> None:
     asked = [way.train.objectives for way in found.values()]
     assert not asked[0].on and len(asked) == 11
     networks = [(way.train.model.get("dense"), way.train.model.get("depth")) for way in found.values()]
-    assert networks[:3] == [(None, None), (True, None), (True, 12)] and set(networks[3:]) == {(None, None)}
+    assert networks[:3] == [(None, None), (True, None), (True, 12)]
+    assert set(networks[3:9]) == {(None, 3)}, "labels: one small network for all"
+    assert networks[9:] == [(None, None)] * 2
     for per_class in (10, None):
         of = [one.adversarial for one in asked if one.label.weight and one.label.per_class == per_class]
         assert [(a.weight > 0, a.direction) for a in of] == [
