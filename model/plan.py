@@ -155,7 +155,7 @@ def _race(
     text = supply.corpus.order[spread(first, last - first)]
     weight = supply.weights[kind, text]
     race = rng.exponential(size=len(text)) / np.maximum(weight, 1e-30)
-    race[weight <= 0] = np.inf  # these lose every race
+    race[~(weight > 0)] = np.inf  # these lose every race
     begins = np.cumsum(last - first) - (last - first)
     for place in range(texts.shape[1] if len(text) else 0):
         ahead = np.minimum.reduceat(race, begins)[owner]

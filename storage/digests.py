@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import kept
+from storage.errors import StoreError
 from storage.store import Store
 from storage.views import literal, scan
 
@@ -54,9 +55,11 @@ class Digests:
         """Puts the digests of a relation (sample_id, split, row_digest) in place of those that are kept. If there is no room,
         the next snapshot hashes all of its rows."""
         folder = self.store.path / "cache"
-        scratch = folder / f".digests.{os.getpid()}.parquet"
-        told = literal(json.dumps(self._told()))
+        scratch = (
+            folder / ".digests.parquet"
+        )  # who makes a snapshot holds its lock, so there is one at a time
         try:
+            told = literal(json.dumps(self._told()))
             folder.mkdir(exist_ok=True)
             con.execute(
                 f"COPY {rows} TO {literal(str(scratch))} (FORMAT parquet, KV_METADATA {{{TOLD}: {told}}})"
@@ -68,7 +71,7 @@ class Digests:
                     scratch.replace(
                         folder / "digests.parquet"
                     )  # else what was forgotten meanwhile may be among them
-        except (OSError, duckdb.Error):
+        except (OSError, duckdb.Error, StoreError):
             pass
         finally:
             with suppress(OSError):
