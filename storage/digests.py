@@ -53,24 +53,21 @@ class Digests:
 
     def keep(self, con: duckdb.DuckDBPyConnection, rows: str) -> None:
         """Puts the digests of a relation (sample_id, split, row_digest) in place of those that are kept. If there is no room,
-        the next snapshot hashes all of its rows."""
+        the next snapshot hashes all of its rows. The caller holds the snapshots' lock: there is one scratch file."""
         folder = self.store.path / "cache"
-        scratch = (
-            folder / ".digests.parquet"
-        )  # who makes a snapshot holds its lock, so there is one at a time
+        scratch, file = folder / ".digests.parquet", folder / "digests.parquet"
         try:
             told = literal(json.dumps(self._told()))
             folder.mkdir(exist_ok=True)
             con.execute(
                 f"COPY {rows} TO {literal(str(scratch))} (FORMAT parquet, KV_METADATA {{{TOLD}: {told}}})"
             )
-            with scratch.open("rb") as file:
-                os.fsync(file.fileno())
+            with scratch.open("rb") as written:
+                os.fsync(written.fileno())
             with self.store.lock(kept.LOCK):
+                # Else what was forgotten meanwhile may be among them.
                 if self.store.version(kept.TAKEDOWNS) == self.versions.get(kept.TAKEDOWNS, -1):
-                    scratch.replace(
-                        folder / "digests.parquet"
-                    )  # else what was forgotten meanwhile may be among them
+                    scratch.replace(file)
         except (OSError, duckdb.Error, StoreError):
             pass
         finally:
